@@ -1,0 +1,20 @@
+"""Fixtures of all tests: one PostgreSQL per session, one database per test."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline_platform_tests.servers.postgres import Database, PostgresServer
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer) -> Iterator[Database]:
+    database = postgres_server.new_database()
+    yield database
+    postgres_server.drop(database)
