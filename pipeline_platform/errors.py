@@ -7,6 +7,7 @@
     ├── PermanentError            fails now, a person has to act
     ├── ConfigurationError        refused before anything runs
     └── DataError                 the rows are not what they must be
+        ├── WindowNotReadyError   the window ends too close to now: not retried
         ├── ToleranceError        loss over tolerance, shrink guard: not retried
         └── VerificationError     counts or sums disagree after a write: retried from zero
             └── AuditMismatchError   the target is not what the commit row says: retried from zero
@@ -85,3 +86,7 @@ class VerificationError(DataError):
 
 class AuditMismatchError(VerificationError):
     """The target's rows are not what the window's commit row says."""
+
+
+class WindowNotReadyError(DataError):
+    """The window ends too close to now; its rows may still change (`x_time_back`)."""

@@ -120,21 +120,18 @@ class ExecutionRow:
         return replace(self, phases={**self.phases, phase: record})
 
     def counts(self) -> dict[str, dict[str, Any]]:
-        """`{count phase: {status, start_timestamp, end_timestamp, error_message, value}}`.
+        """`{count phase: its record as JSON, with the counted rows as value}`.
 
         Holds a count phase from its first touch on (started, skipped or failed).
         """
-        return {
-            phase: {
-                "status": record.status,
-                "start_timestamp": record.start_timestamp,
-                "end_timestamp": record.end_timestamp,
-                "error_message": record.error_message,
-                "value": record.phase_specific_details.get("value"),
-            }
-            for phase in COUNT_PHASES
-            if (record := self.phases[phase]).status != "PENDING" or record.start_timestamp
-        }
+        counts: dict[str, dict[str, Any]] = {}
+        for phase in COUNT_PHASES:
+            if self.phases[phase] != PhaseRecord():
+                details = dict(self.phases[phase].phase_specific_details)
+                value = details.pop("value", None)
+                whole = {**self.phases[phase].to_json(), "phase_specific_details": details}
+                counts[phase] = {**whole, "value": value}
+        return counts
 
     def phase_json(self, phase: Phase) -> dict[str, Any]:
         """The JSON of one phase column; the audit's carries the three counts."""

@@ -18,6 +18,10 @@ WINDOW_COLUMN = "_pipeline_window_start"
 StillOurs = Callable[[], None]
 
 
+def _always_ours() -> None:
+    """For callers without a claim to lose."""
+
+
 @dataclass(frozen=True)
 class WindowSlice:
     """One window of one pipeline as connectors see it: UTC instants, `[start, end)`."""
@@ -38,6 +42,8 @@ class Prerequisite:
     passed: bool
     detail: str
     hint: str = ""
+    transient: bool = False
+    """A failure that time may heal, e.g. a refused connection."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +205,8 @@ class LoadRequest:
     files: tuple[str, ...]
     tolerance_percent: Decimal
     adopt: bool = False
+    still_ours: StillOurs = _always_ours
+    """Asked between files and once more before the commit."""
 
 
 @dataclass(frozen=True)

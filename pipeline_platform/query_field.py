@@ -91,7 +91,8 @@ def wall_clock_bound(instant: datetime, zone: ZoneInfo) -> datetime:
         return local.replace(tzinfo=None)
     after = local.utcoffset()
     before = local.replace(fold=0).utcoffset()
-    assert after is not None and before is not None
+    assert after is not None
+    assert before is not None
     repeated = before - after
     low, high = instant - repeated, instant
     # The change happened within the last `repeated`; it is the first instant with fold == 1.

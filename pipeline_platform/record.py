@@ -179,6 +179,17 @@ def reset_on_audit_mismatch(record: PipelineRecord) -> PipelineRecord:
     )
 
 
+def started_over(record: PipelineRecord) -> PipelineRecord:
+    """The record at the start of an attempt that reads the source again; it is no failure."""
+    return replace(
+        record,
+        **_RESET_SOURCE_TO_STAGE,
+        **_RESET_STAGE_TO_TARGET,
+        **_RESET_AUDIT,
+        phase_completed=None,
+    )
+
+
 def count_fields(source_count: int, target_count: int) -> dict[str, Any]:
     """SOURCE_COUNT, TARGET_COUNT and their difference, as the audit stores them."""
     return {

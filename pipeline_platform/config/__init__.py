@@ -1,0 +1,1 @@
+"""The configuration of a pipeline: model, loading, JSON Schema."""

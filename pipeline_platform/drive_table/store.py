@@ -72,20 +72,24 @@ class DriveStore(Protocol):
         at_least_epoch: int = 0,
         lease_seconds: float = LEASE_SECONDS,
     ) -> Claim | None:
-        """Claim a window; registers the record first if it is new.
+        """Claim a window; registers the record first if it is new, else uses only its key.
 
-        One conditional UPDATE: epoch becomes max(seen epoch, at_least_epoch) + 1 where the epoch
-        is still the seen one and the record is free or its lease has expired. None: somebody else
-        has it. `owner` names the Dagster run and must be unique to it.
+        Looks at the stored epoch, then one conditional UPDATE: epoch becomes max(seen epoch,
+        at_least_epoch) + 1 where the epoch is still the seen one and the record is free or its
+        lease has expired. None: somebody else has it. `owner` names the Dagster run and must be
+        unique to it.
         """
         ...
 
     def claim_of(self, key: RecordKey, owner: str) -> Claim | None:
-        """The claim that `owner` holds on the window now, for a later step of the same run."""
+        """The claim that `owner` holds on the window, for a later step of the same run.
+
+        A lease that has expired counts as held until somebody takes the window over.
+        """
         ...
 
     def heartbeat(self, claim: Claim, lease_seconds: float = LEASE_SECONDS) -> Claim:
-        """Extend the lease; ClaimLostError if the claim was taken over."""
+        """Extend the lease, an expired one too; ClaimLostError if the claim was taken over."""
         ...
 
     def save(
@@ -104,7 +108,9 @@ class DriveStore(Protocol):
     def close_run(self, row: ExecutionRow) -> bool:
         """Append a final revision for a run that died, without a claim.
 
-        Returns False, and writes nothing, if the run's latest revision is no longer RUNNING.
+        Returns False, and writes nothing, if the run's latest revision is no longer RUNNING or
+        if the run holds an unexpired lease after all. An expired claim is taken from it with the
+        same transaction, so a run that was only slow gets ClaimLostError from then on.
         """
         ...
 
@@ -116,10 +122,17 @@ class DriveStore(Protocol):
         """Latest revision of every run of the window, newest epoch first."""
         ...
 
+    def latest_runs(self, pipeline_name: str, limit: int) -> Sequence[ExecutionRow]:
+        """Latest revision of the runs that began last, newest first."""
+        ...
+
     def dead_runs(self, pipeline_name: str | None = None) -> Sequence[ExecutionRow]:
         """Latest revisions that say RUNNING although their claim is gone or its lease expired."""
         ...
 
     def query(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
-        """Run one of the named standard queries (`queries.py`)."""
+        """Run one of the named standard queries (`queries.py`).
+
+        Times are UTC, JSON is parsed. ConfigurationError for an unknown name or parameter.
+        """
         ...

@@ -1,0 +1,1 @@
+"""How a window moves: one file per asset, and the executor of a phase."""

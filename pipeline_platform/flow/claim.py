@@ -1,0 +1,153 @@
+"""How a run gets its window: claim it in the first step, find the claim again in later ones."""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from pipeline_platform.drive_table.store import Claim, DriveStore
+from pipeline_platform.errors import ClaimLostError, PipelineError, WindowHeldError
+from pipeline_platform.execution import ExecutionRow, pipeline_id
+from pipeline_platform.flow.pending import build_complete_pipeline_record
+from pipeline_platform.flow.pipeline import Pipeline
+from pipeline_platform.flow.run import Clock, Log, RunRequest, WindowRun
+from pipeline_platform.record import PipelineRecord
+from pipeline_platform.window import Window
+
+HELD_POLL_SECONDS = 2.0
+
+
+def claim_window(
+    pipeline: Pipeline, window: Window, store: DriveStore, request: RunRequest, log: Log
+) -> WindowRun:
+    """Claim the window for this Dagster run and open its drive row.
+
+    Waits at most `request.held_wait_seconds` while another run holds the window, then raises
+    WindowHeldError: no claim, no epoch, no drive row. A retry first waits out what is left of its
+    backoff. The epoch is above every epoch that drive table, commit row or stage ever saw, so a
+    lost drive table fences nobody out.
+    """
+    store.migrate()
+    fresh = build_complete_pipeline_record(pipeline.record_plan(), window)
+    if request.is_retry:
+        _wait_out_backoff(pipeline, store, fresh)
+    claim = _claim_or_wait(pipeline, window, store, request, fresh, log)
+    clock = Clock(store.now())
+    runs = store.runs_of_window(fresh.key)
+    record = store.record(fresh.key) or fresh
+    record = replace(
+        record,
+        time_interval=fresh.time_interval,
+        source_name=fresh.source_name,
+        target_name=fresh.target_name,
+        stage_path=fresh.stage_path,
+        config_hash=fresh.config_hash,
+        pipeline_id=pipeline_id(pipeline.name, window.start, claim.epoch),
+        retry_attempt=failures_since_success(runs),
+        pipeline_start_time=clock.now(),
+        pipeline_end_time=None,
+        pipeline_status="PENDING",
+        record_first_created_time=record.record_first_created_time or clock.now(),
+        record_last_updated_time=clock.now(),
+    )
+    row = ExecutionRow(
+        pipeline_id=pipeline_id(pipeline.name, window.start, claim.epoch),
+        pipeline_name=pipeline.name,
+        pipeline_status="RUNNING",
+        pipeline_retry_number=record.retry_attempt,
+        pipeline_start_timestamp=clock.now(),
+        query_window_start_timestamp=window.start,
+        query_window_end_timestamp=window.end,
+        target_date=window.target_day,
+        query_window_duration=window.interval,
+        epoch=claim.epoch,
+        dagster_run_id=request.run_id,
+        config_hash=pipeline.config.config_hash,
+    )
+    row = store.save(claim, record, row) or row
+    return WindowRun(pipeline, window, store, request, claim, record, row, clock, log, lambda: None)
+
+
+def resume_window(
+    pipeline: Pipeline, window: Window, store: DriveStore, request: RunRequest, log: Log
+) -> WindowRun:
+    """The run that an earlier step of the same Dagster run opened.
+
+    Raises ClaimLostError when that claim is no longer ours or the run was already closed.
+    """
+    fresh = build_complete_pipeline_record(pipeline.record_plan(), window)
+    claim = store.claim_of(fresh.key, request.run_id)
+    row = store.run_of(pipeline.name, request.run_id)
+    record = store.record(fresh.key)
+    if claim is None or row is None or record is None or row.epoch != claim.epoch:
+        raise ClaimLostError(
+            f"The run no longer holds the window {window.key} of {pipeline.name}.",
+            hint="Another run took it over; look at its row in pipeline_execution_drive.",
+        )
+    return WindowRun(
+        pipeline, window, store, request, claim, record, row, Clock(store.now()), log, lambda: None
+    )
+
+
+def failures_since_success(runs: Sequence[ExecutionRow]) -> int:
+    """RETRY_ATTEMPT at the claim: +1 per failed run, 0 after a success, unchanged by a skip.
+
+    `runs` are newest first. A run that still says RUNNING died: its claim was free to take.
+    """
+    failures = 0
+    for run in runs:
+        if run.pipeline_status == "SUCCESS":
+            break
+        failures += run.pipeline_status in ("FAILED", "RUNNING")
+    return failures
+
+
+def _claim_or_wait(
+    pipeline: Pipeline,
+    window: Window,
+    store: DriveStore,
+    request: RunRequest,
+    record: PipelineRecord,
+    log: Log,
+) -> Claim:
+    deadline = time.monotonic() + request.held_wait_seconds
+    told = False
+    while True:
+        claim = store.claim(
+            record, request.run_id, at_least_epoch=_epoch_seen_elsewhere(pipeline, window)
+        )
+        if claim is not None:
+            return claim
+        if time.monotonic() >= deadline:
+            raise WindowHeldError(
+                f"Another run holds the window {window.key} of {pipeline.name}.",
+                hint="Nothing was changed. Try again when it has finished; its row in "
+                "pipeline_execution_drive says RUNNING.",
+            )
+        if not told:
+            log.info("%s %s: another run holds the window, waiting", pipeline.name, window.key)
+            told = True
+        time.sleep(min(HELD_POLL_SECONDS, max(0.05, deadline - time.monotonic())))
+
+
+def _epoch_seen_elsewhere(pipeline: Pipeline, window: Window) -> int:
+    """Highest epoch in commit row and stage; what cannot be reached now is checked again by
+    pre-validation, and the fence refuses an epoch that is too low."""
+    slice_ = window.slice(pipeline.name)
+    epochs = [0]
+    with suppress(PipelineError):
+        commit = pipeline.target.commit_row(slice_)
+        epochs.append(commit.epoch if commit else 0)
+    with suppress(PipelineError):
+        epochs += pipeline.stage.attempts(slice_)
+    return max(epochs)
+
+
+def _wait_out_backoff(pipeline: Pipeline, store: DriveStore, record: PipelineRecord) -> None:
+    runs = store.runs_of_window(record.key)
+    if not runs or runs[0].pipeline_status != "FAILED" or not runs[0].pipeline_end_timestamp:
+        return
+    wanted = pipeline.config.retry.wait_seconds(failures_since_success(runs))
+    waited = (store.now() - runs[0].pipeline_end_timestamp).total_seconds()
+    if wanted > waited:
+        time.sleep(wanted - waited)

@@ -1,0 +1,190 @@
+"""Asset `source`: stale_pipeline_handling, pre_validation, source_count."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from pipeline_platform.errors import (
+    PermanentError,
+    PipelineError,
+    ToleranceError,
+    TransientError,
+    WindowNotReadyError,
+)
+from pipeline_platform.execution import PHASES, ExecutionRow
+from pipeline_platform.flow.phase import phase, skip_phase
+from pipeline_platform.flow.plan import Plan, decide
+from pipeline_platform.flow.run import CheckOutcome, WindowRun
+from pipeline_platform.movement import CommitRow, Prerequisite
+from pipeline_platform.record import (
+    AUDIT,
+    COMPLETED,
+    PipelineRecord,
+    count_fields,
+    started_over,
+)
+
+
+def source_step(run: WindowRun) -> None:
+    """Count the source. Pre-validation ran when the window was claimed (`prepare`)."""
+    plan = run.row.phases["pre_validation"].phase_specific_details
+    if run.passes_through:
+        skip_phase(run, "source_count", plan["reason"])
+    else:
+        with phase(run, "source_count") as details:
+            details["value"] = plan["source_count"]
+    reason = "ready, all prerequisites met" if not run.passes_through else plan["reason"]
+    run.checks.append(CheckOutcome("ready", True, reason))
+    run.metadata["rows"] = plan["source_count"]
+
+
+def prepare(run: WindowRun) -> None:
+    """The phases that open every run, whichever asset is its first: stale handling, pre-validation.
+
+    Ends with `run.row` holding the decision in pre_validation's details, and with the record reset
+    where the window starts over.
+    """
+    handle_stale_runs(run)
+    with phase(run, "pre_validation") as details:
+        details["is_fresh_run"] = run.claim.epoch == 1
+        details["previous_phases_completed"] = _previous_phases(run)
+        _require_ready(run)
+        checks = _prerequisites(run)
+        details["validation_checks"] = [
+            {"name": check.name, "passed": check.passed, "detail": check.detail} for check in checks
+        ]
+        _require_all(checks)
+        plan = decide(run)
+        details.update(action=plan.action, reason=plan.reason, source_count=plan.source_count)
+        if plan.manifest is not None:
+            details["manifest_epoch"] = plan.manifest.epoch
+        if plan.action == "skip" and plan.commit is not None:
+            details.update(stage_rows=plan.commit.stage_rows, target_rows=plan.commit.target_rows)
+        if plan.action == "start_over":
+            guard_against_shrinking(run, plan.source_count, plan.commit)
+    run.log.info("%s %s: %s (%s)", run.pipeline.name, run.window.key, plan.action, plan.reason)
+    _apply(run, plan)
+
+
+def handle_stale_runs(run: WindowRun) -> None:
+    """Close the rows of runs that died: RUNNING although their claim is gone or expired."""
+    settings = run.pipeline.config.phases.stale_pipeline_handling
+    if not settings.enabled:
+        skip_phase(run, "stale_pipeline_handling", "disabled by the config")
+        return
+    with phase(run, "stale_pipeline_handling") as details:
+        dead = run.store.dead_runs(run.pipeline.name)
+        closed = [row for row in dead if run.store.close_run(closed_as_dead(row, run))]
+        details.update(
+            stale_records_found=len(dead),
+            records_resolved=len(closed),
+            timeout_minutes=settings.timeout_minutes,
+            runs=[row.pipeline_id for row in closed],
+        )
+
+
+def closed_as_dead(row: ExecutionRow, run: WindowRun) -> ExecutionRow:
+    """The final revision of a run whose process died without saying so."""
+    message = "The run died: its lease expired or another run took the window over."
+    running = [name for name in PHASES if row.phases[name].status == "PENDING"]
+    stopped = next((name for name in running if row.phases[name].start_timestamp), running[0])
+    phases = dict(row.phases)
+    phases[stopped] = replace(
+        phases[stopped], status="FAILED", error_message=message, end_timestamp=None
+    )
+    return replace(
+        row,
+        pipeline_status="FAILED",
+        phases=phases,
+        pipeline_end_timestamp=run.clock.now(),
+        error_category=TransientError.category,
+    )
+
+
+def guard_against_shrinking(run: WindowRun, rows: int, commit: CommitRow | None) -> None:
+    """Refuse a source that lost more than `max_shrink_percent` of its committed rows.
+
+    An index that expired must not wipe history. Also the place where an empty window is refused if
+    the config says so. `force` passes both.
+    """
+    if run.request.force:
+        return
+    limits = run.pipeline.config.query_window
+    before = commit.source_rows if commit is not None else None
+    if before and rows * 100 < before * (100 - limits.max_shrink_percent):
+        raise ToleranceError(
+            f"The source holds {rows} rows of this window, {before} were committed: it shrank by "
+            f"more than {limits.max_shrink_percent} %. The target keeps its rows.",
+            hint="If the rows are rightly gone, run the window with --force "
+            "(tag pipeline_platform/force: true).",
+            facts={"observed": rows, "expected": before,
+                   "tolerance_percent": float(limits.max_shrink_percent)},
+        )  # fmt: skip
+    if rows == 0 and limits.on_empty_window == "fail":
+        raise ToleranceError(
+            "The source holds no row of this window.",
+            hint="Check source_system.query_field, or set query_window.on_empty_window: allow.",
+            facts={"observed": 0},
+        )
+
+
+def _previous_phases(run: WindowRun) -> list[str]:
+    runs = [row for row in run.store.runs_of_window(run.record.key) if row.epoch < run.claim.epoch]
+    return runs[0].phases_completed if runs else []
+
+
+def _require_ready(run: WindowRun) -> None:
+    ready_at = run.window.end + timedelta(seconds=run.pipeline.x_time_back_seconds)
+    if run.clock.now() < ready_at and not run.request.force:
+        raise WindowNotReadyError(
+            f"The window {run.window.key} is ready at {ready_at.isoformat()}, "
+            f"{run.pipeline.config.query_window.x_time_back} after its end.",
+            hint="Run it then, or force it; rows that arrive later would be missing.",
+            facts={"ready_at": ready_at.isoformat()},
+        )
+
+
+def _prerequisites(run: WindowRun) -> list[Prerequisite]:
+    pipeline = run.pipeline
+    return [*pipeline.source.check(), *pipeline.stage.check(), *pipeline.target.check()]
+
+
+def _require_all(checks: list[Prerequisite]) -> None:
+    failed = [check for check in checks if not check.passed]
+    if not failed:
+        return
+    kind: type[PipelineError] = TransientError
+    if not all(check.transient for check in failed):
+        kind = PermanentError
+    text = "; ".join(f"{check.name}: {check.detail}" for check in failed)
+    raise kind(
+        f"Prerequisites not met: {text}.",
+        hint=" ".join(dict.fromkeys(check.hint for check in failed if check.hint)),
+    )
+
+
+def _apply(run: WindowRun, plan: Plan) -> None:
+    if plan.action == "skip":
+        assert plan.commit is not None
+        run.row = replace(run.row, pipeline_status="SKIPPED")
+        run.record = completed_from_commit(run.record, plan.commit)
+        run.change_record(pipeline_end_time=run.clock.now())
+    elif plan.action == "start_over":
+        run.record = started_over(run.record)
+    else:
+        run.change_record(source_to_stage_ingestion_status=COMPLETED)
+
+
+def completed_from_commit(record: PipelineRecord, commit: CommitRow) -> PipelineRecord:
+    """The record of a window that is right already, whatever the drive table remembered of it."""
+    assert commit.source_rows is not None
+    assert commit.target_rows is not None
+    return replace(
+        record,
+        source_to_stage_ingestion_status=COMPLETED,
+        stage_to_target_ingestion_status=COMPLETED,
+        audit_status=COMPLETED,
+        audit_result=commit.audit_result,
+        pipeline_status=COMPLETED,
+        phase_completed=AUDIT,
+        **count_fields(commit.source_rows, commit.target_rows),
+    )

@@ -1,0 +1,128 @@
+"""Asset `stage`: source_to_stage_transfer, stage_count."""
+
+import time
+from typing import Any
+
+from pipeline_platform.errors import PermanentError, ToleranceError
+from pipeline_platform.fault_points import fault_point
+from pipeline_platform.flow.phase import phase, skip_phase
+from pipeline_platform.flow.plan import newest_manifest
+from pipeline_platform.flow.run import CheckOutcome, WindowRun
+from pipeline_platform.flow.source import guard_against_shrinking
+from pipeline_platform.movement import AttemptPath, Manifest
+from pipeline_platform.record import COMPLETED, SOURCE_TO_STAGE
+from pipeline_platform.tolerance import HopVerdict, compare_hop
+
+
+def stage_step(run: WindowRun) -> None:
+    """Write the window's rows to the stage, or go on from what an earlier run staged."""
+    decision = run.row.phases["pre_validation"].phase_specific_details
+    if run.passes_through:
+        skip_phase(run, "source_to_stage_transfer", decision["reason"])
+        skip_phase(run, "stage_count", decision["reason"])
+        run.checks.append(CheckOutcome("stage_count", True, decision["reason"]))
+        return
+    if decision["action"] == "continue":
+        manifest = require_manifest(run)
+        skip_phase(run, "source_to_stage_transfer", decision["reason"], **_numbers(manifest))
+    else:
+        manifest = transfer_source_to_stage(run)
+    count_stage(run, manifest, fresh=decision["action"] != "continue")
+
+
+def transfer_source_to_stage(run: WindowRun) -> Manifest:
+    """Read one snapshot of the window into this run's own attempt path."""
+    pipeline = run.pipeline
+    with phase(run, "source_to_stage_transfer") as details:
+        run.change_record(source_to_stage_ingestion_start_time=run.clock.now())
+        began = time.monotonic()
+        fault_point("stage.before_read")
+        with pipeline.source.read(run.slice) as snapshot:
+            guard_against_shrinking(run, snapshot.count, pipeline.target.commit_row(run.slice))
+            misfits = [
+                check for check in pipeline.target.check_columns(snapshot.schema)
+                if not check.passed
+            ]  # fmt: skip
+            if misfits:
+                raise PermanentError(
+                    "The source's columns do not fit the target: "
+                    + "; ".join(f"{check.name}: {check.detail}" for check in misfits),
+                    hint=" ".join(dict.fromkeys(check.hint for check in misfits if check.hint)),
+                )
+            manifest = pipeline.stage.write(
+                AttemptPath(run.slice, run.claim.epoch),
+                snapshot,
+                pipeline_id=run.row.pipeline_id,
+                query_field=pipeline.config.staged_query_field().name,
+                config_hashes=pipeline.hashes,
+                still_ours=run.still_ours,
+            )
+        fault_point("stage.after_manifest")
+        seconds = time.monotonic() - began
+        details.update(_numbers(manifest), transfer_status="SUCCESS")
+        run.metadata.update(
+            rows=manifest.rows,
+            bytes=manifest.bytes,
+            seconds=round(seconds, 3),
+            rows_per_second=round(manifest.rows / seconds) if seconds else manifest.rows,
+        )
+    run.change_record(
+        source_to_stage_ingestion_end_time=run.clock.now(),
+        source_to_stage_ingestion_status=COMPLETED,
+        phase_completed=SOURCE_TO_STAGE,
+    )
+    return manifest
+
+
+def count_stage(run: WindowRun, manifest: Manifest, *, fresh: bool) -> None:
+    """Count the staged files themselves and judge the hop from the snapshot.
+
+    Files that an earlier run wrote are checked by size and sha256 first.
+    """
+    tolerances = run.pipeline.config.phases.audit.count_tolerances
+    verdict: HopVerdict
+    with phase(run, "stage_count") as details:
+        if not fresh:
+            run.pipeline.stage.verify(manifest)
+        rows = run.pipeline.stage.count(manifest)
+        details["value"] = rows
+        verdict = compare_hop(
+            manifest.snapshot_count,
+            rows,
+            tolerances.source_to_stage_tolerance_percent,
+            "source to stage",
+        )
+        if not verdict.passed:
+            raise ToleranceError(
+                f"{verdict.reason}.",
+                hint="Look at the rejected rows beside the staged files, or raise "
+                "phases.audit.count_tolerances.source_to_stage_tolerance_percent.",
+                facts={**verdict.facts(), "rejected_reasons": manifest.rejected_reasons},
+            )
+    run.metadata.update(rows=rows, loss_percent=float(verdict.loss_percent))
+    run.checks.append(CheckOutcome("stage_count", True, verdict.reason, verdict.facts()))
+
+
+def require_manifest(run: WindowRun) -> Manifest:
+    """The whole manifest of the newest attempt, which the phases after staging need."""
+    manifest = newest_manifest(run)
+    if manifest is None:
+        raise PermanentError(
+            f"The window {run.window.key} is not staged.",
+            hint=f"Materialize {run.pipeline.name}/stage for this partition first.",
+        )
+    return manifest
+
+
+def _numbers(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "source_count": manifest.snapshot_count,
+        "stage_count": manifest.rows,
+        "records_failed": manifest.rejected,
+        "rejected_reasons": manifest.rejected_reasons,
+        "files": len(manifest.files),
+        "bytes": manifest.bytes,
+        "manifest_epoch": manifest.epoch,
+        "manifest_hash": manifest.hash,
+        "snapshot": manifest.snapshot_kind,
+    }

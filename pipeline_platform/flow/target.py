@@ -1,0 +1,93 @@
+"""Asset `target`: stage_to_target_transfer, target_count."""
+
+from pipeline_platform.errors import VerificationError
+from pipeline_platform.flow.phase import phase, skip_phase
+from pipeline_platform.flow.plan import needs_load
+from pipeline_platform.flow.run import CheckOutcome, WindowRun
+from pipeline_platform.flow.stage import require_manifest
+from pipeline_platform.movement import LoadRequest, Manifest
+from pipeline_platform.record import COMPLETED, STAGE_TO_TARGET
+from pipeline_platform.tolerance import compare_hop
+
+
+def target_step(run: WindowRun) -> None:
+    """Load the staged rows, unless the target holds exactly them already."""
+    if run.passes_through:
+        reason = run.row.phases["pre_validation"].phase_specific_details["reason"]
+        skip_phase(run, "stage_to_target_transfer", reason)
+        skip_phase(run, "target_count", reason)
+        run.checks.append(CheckOutcome("target_count", True, reason))
+        return
+    manifest = require_manifest(run)
+    if needs_load(run, manifest):
+        transfer_stage_to_target(run, manifest)
+    else:
+        reason = f"the target holds the rows of run {manifest.epoch}'s manifest already"
+        skip_phase(run, "stage_to_target_transfer", reason)
+        run.change_record(
+            stage_to_target_ingestion_status=COMPLETED, phase_completed=STAGE_TO_TARGET
+        )
+    count_target(run, manifest)
+
+
+def transfer_stage_to_target(run: WindowRun, manifest: Manifest) -> None:
+    """Replace the window's rows in one fenced, verified transaction."""
+    pipeline = run.pipeline
+    with phase(run, "stage_to_target_transfer") as details:
+        run.change_record(stage_to_target_ingestion_start_time=run.clock.now())
+        pipeline.target.prepare(manifest.schema)
+        run.still_ours()
+        result = pipeline.target.load(
+            LoadRequest(
+                manifest=manifest,
+                epoch=run.claim.epoch,
+                files=pipeline.stage.locations(manifest),
+                tolerance_percent=(
+                    pipeline.config.phases.audit.count_tolerances.stage_to_target_tolerance_percent
+                ),
+                adopt=pipeline.config.target_system.adopt,
+                still_ours=run.still_ours,
+            )
+        )
+        rows = result.counts.by_window_column
+        details.update(
+            stage_count=manifest.rows,
+            target_count=rows,
+            records_failed=manifest.rows - rows,
+            transformations_applied="none",
+            manifest_epoch=manifest.epoch,
+            **result.details,
+        )
+        run.metadata.update(
+            rows=rows,
+            seconds=round(result.seconds, 3),
+            rows_per_second=round(rows / result.seconds) if result.seconds else rows,
+        )
+    run.change_record(
+        stage_to_target_ingestion_end_time=run.clock.now(),
+        stage_to_target_ingestion_status=COMPLETED,
+        phase_completed=STAGE_TO_TARGET,
+    )
+
+
+def count_target(run: WindowRun, manifest: Manifest) -> None:
+    """Count the window in the target, outside the load, and judge the hop from the stage."""
+    tolerances = run.pipeline.config.phases.audit.count_tolerances
+    with phase(run, "target_count") as details:
+        counts = run.pipeline.target.count(run.slice)
+        details["value"] = counts.by_window_column
+        verdict = compare_hop(
+            manifest.rows,
+            counts.by_window_column,
+            tolerances.stage_to_target_tolerance_percent,
+            "stage to target",
+        )
+        if not verdict.passed or counts.by_window_column != counts.by_query_field:
+            raise VerificationError(
+                f"{verdict.reason}; by the query field {counts.by_query_field}.",
+                hint="Something else changed the target between commit and count; "
+                "the next attempt loads the window again.",
+                facts=verdict.facts(),
+            )
+    run.metadata.update(rows=counts.by_window_column, loss_percent=float(verdict.loss_percent))
+    run.checks.append(CheckOutcome("target_count", True, verdict.reason, verdict.facts()))

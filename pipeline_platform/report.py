@@ -1,0 +1,97 @@
+"""Tables for the terminal, from rows of the drive table."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from pipeline_platform.drive_table.store import DriveStore
+from pipeline_platform.execution import ExecutionRow
+from pipeline_platform.runner import WindowResult
+from pipeline_platform.tolerance import loss_percent
+
+_COLORS = {"SUCCESS": "green", "SKIPPED": "cyan", "FAILED": "red", "RUNNING": "yellow"}
+
+
+def results_table(pipeline: str, results: Sequence[WindowResult]) -> Table:
+    """One line per window: rows at source, stage and target, loss, verdict, seconds."""
+    table = Table(title=f"Pipeline {pipeline}")
+    table.add_column("window")
+    for name in ("source", "stage", "target"):
+        table.add_column(f"rows at {name}", justify="right")
+    table.add_column("loss", justify="right")
+    table.add_column("verdict")
+    table.add_column("seconds", justify="right")
+    for result in results:
+        row = result.row
+        counts = _counts(row) if row else (None, None, None)
+        source, _, target = counts
+        loss = "" if source is None or target is None else f"{loss_percent(source, target)} %"
+        verdict = row.pipeline_status if row else "NOT RUN"
+        table.add_row(
+            result.window.key,
+            *("" if count is None else f"{count:,}" for count in counts),
+            loss,
+            f"[{_COLORS.get(verdict, 'red')}]{verdict}[/]",
+            f"{_seconds(row):.1f}" if row else "",
+        )
+    return table
+
+
+def records_table(store: DriveStore, names: Sequence[str]) -> Table:
+    """Windows of each pipeline by state."""
+    table = Table(title=f"Windows in {store.name}")
+    for column in ("pipeline", "completed", "pending", "held now", "latest completed"):
+        table.add_column(column, justify="left" if column == "pipeline" else "right")
+    for name in names:
+        [summary] = store.query("window_summary", pipeline_name=name)
+        latest = summary["latest_completed_window"]
+        table.add_row(
+            name,
+            str(summary["completed"]),
+            str(summary["pending"]),
+            str(summary["held"]),
+            latest.strftime("%Y-%m-%d %H:%M UTC") if latest else "",
+        )
+    return table
+
+
+def runs_table(store: DriveStore, names: Sequence[str], limit: int) -> Table:
+    """Latest runs, newest first, with where they failed and why."""
+    table = Table(title="Latest runs")
+    for column in ("run", "status", "retry", "started", "took", "failed at", "why"):
+        table.add_column(column, overflow="fold")
+    rows = [row for name in names for row in store.latest_runs(name, limit)]
+    rows.sort(key=lambda row: row.pipeline_start_timestamp, reverse=True)
+    for row in rows[:limit]:
+        failed = row.phase_failed
+        error = next((p.error_message for n, p in row.phases.items() if n == failed), None)
+        table.add_row(
+            row.pipeline_id,
+            f"[{_COLORS[row.pipeline_status]}]{row.pipeline_status}[/]",
+            str(row.pipeline_retry_number),
+            row.pipeline_start_timestamp.strftime("%Y-%m-%d %H:%M:%S UTC"),
+            row.pipeline_run_duration or "",
+            failed or "",
+            error or "",
+        )
+    return table
+
+
+def _counts(row: ExecutionRow) -> tuple[int | None, int | None, int | None]:
+    """Rows at source, stage and target as the run counted them; of a skipped run, as it found."""
+    if row.pipeline_status == "SKIPPED":
+        found = row.phases["pre_validation"].phase_specific_details
+        return found.get("source_count"), found.get("stage_rows"), found.get("target_rows")
+    audit = row.phases["audit"].phase_specific_details
+    counts = {
+        name: row.phases[name].phase_specific_details.get("value")
+        for name in ("source_count", "stage_count", "target_count")
+    }
+    source = audit.get("source_count", counts["source_count"])
+    return source, counts["stage_count"], counts["target_count"]
+
+
+def _seconds(row: ExecutionRow) -> float:
+    if row.pipeline_end_timestamp is None:
+        return 0.0
+    return (row.pipeline_end_timestamp - row.pipeline_start_timestamp).total_seconds()

@@ -1,0 +1,81 @@
+"""Runs one window through Dagster from a command: the same job as in the UI, with its retries."""
+
+from dataclasses import dataclass
+
+import dagster as dg
+
+from pipeline_platform.execution import ExecutionRow
+from pipeline_platform.flow.assets import FORCE_TAG, MAX_RETRIES_TAG, RETRY_NUMBER_TAG
+from pipeline_platform.project import Project
+from pipeline_platform.window import Window
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class WindowResult:
+    """How one window ended. `row` is the last run's; None if it never got the window."""
+
+    window: Window
+    success: bool
+    row: ExecutionRow | None
+    reason: str
+    attempts: int
+
+
+def run_window(
+    project: Project,
+    pipeline_name: str,
+    window: Window,
+    instance: dg.DagsterInstance,
+    *,
+    force: bool = False,
+) -> WindowResult:
+    """Run a window, and again after its backoff while that may help, at most `max_retries` times.
+
+    Every attempt is a Dagster run of its own, linked to the one before it. An interrupt is not
+    retried; it leaves this function as it came.
+    """
+    retry = project.pipeline(pipeline_name).pipeline.config.retry
+    job = dg.build_reconstructable_job(
+        "pipeline_platform.project",
+        "reconstruct_job",
+        reconstructable_kwargs={"root": str(project.root), "pipeline_name": pipeline_name},
+    )
+    parent: str | None = None
+    for attempt in range(retry.max_retries + 1):
+        tags = {"dagster/partition": window.key, MAX_RETRIES_TAG: "0"}
+        if force:
+            tags[FORCE_TAG] = "true"
+        if parent is not None:
+            tags[RETRY_NUMBER_TAG] = str(attempt)
+        result = dg.execute_job(
+            job,
+            instance=instance,
+            run_config=_QUIET,
+            tags=tags,
+            raise_on_error=False,
+            reexecution_options=dg.ReexecutionOptions(parent_run_id=parent) if parent else None,
+        )
+        parent = result.run_id
+        run = instance.get_run_by_id(result.run_id)
+        retryable = run is not None and run.tags.get(MAX_RETRIES_TAG) != "0"
+        if result.success or not retryable:
+            break
+    row = project.store().run_of(pipeline_name, result.run_id)
+    return WindowResult(window, result.success, row, _reason(result, row), attempt + 1)
+
+
+def _reason(result: dg.JobExecutionResult, row: ExecutionRow | None) -> str:
+    if result.success:
+        details = row.phases["pre_validation"].phase_specific_details if row else {}
+        return str(details.get("reason", ""))
+    if row is not None and row.phase_failed is not None:
+        failed = next(p for name, p in row.phases.items() if name == row.phase_failed)
+        return f"{row.phase_failed}: {failed.error_message}"
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data.user_failure_data
+            error = event.step_failure_data.error
+            return str(failure.description if failure else error.message if error else "failed")
+    return "The run failed; see its log in the Dagster UI."

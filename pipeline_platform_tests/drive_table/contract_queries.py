@@ -1,0 +1,135 @@
+"""Named queries on real rows."""
+
+from dataclasses import replace
+from datetime import timedelta, timezone
+
+import pytest
+
+from pipeline_platform.drive_table.queries import QUERIES
+from pipeline_platform.drive_table.store import DriveStore
+from pipeline_platform.errors import ConfigurationError
+from pipeline_platform.execution import PhaseRecord
+from pipeline_platform_tests.drive_table.contract_runs import COLUMNS
+from pipeline_platform_tests.drive_table.examples import (
+    HOUR,
+    START,
+    a_record,
+    claimed,
+    run,
+)
+
+
+class QueryContract:
+    """Part of `DriveStoreContract`."""
+
+    def test_latest_execution(self, store: DriveStore) -> None:
+        run(store, a_record(0), "run-1", "SUCCESS")
+        run(store, a_record(1), "run-2", "FAILED")
+        [row] = store.query("latest_execution", pipeline_name="orders")
+        assert list(row) == COLUMNS
+        assert row["dagster_run_id"] == "run-2"
+        assert row["audit_phase"]["status"] == "PENDING"
+        assert row["query_window_start_timestamp"] == START + HOUR
+        assert row["created_at"].tzinfo is timezone.utc
+
+    def test_failed_executions_of_the_last_hours(self, store: DriveStore) -> None:
+        run(store, a_record(0), "run-1", "FAILED")
+        run(store, a_record(1), "run-2", "SUCCESS")
+        run(store, a_record(2, "other"), "run-3", "FAILED")
+        assert [row["dagster_run_id"] for row in store.query("failed_executions")] == [
+            "run-3",
+            "run-1",
+        ]
+        assert store.query("failed_executions", hours=0) == []
+
+    def test_failed_phase_says_why(self, store: DriveStore) -> None:
+        failed = PhaseRecord(
+            "FAILED", error_message="boom", phase_specific_details={"expected": 5, "value": 4}
+        )
+        run(store, a_record(0), "run-1", "FAILED", source_to_stage_transfer=failed)
+        run(store, a_record(1), "run-2", "FAILED", stage_count=failed)
+        [row] = store.query("failed_phase", pipeline_id="orders_20251115T1000Z_run1")
+        assert row["phase_failed"] == "source_to_stage_transfer"
+        assert row["error_message"] == "boom"
+        assert row["phase_specific_details"] == {"expected": 5, "value": 4}
+        [row] = store.query("failed_phase", pipeline_id="orders_20251115T1100Z_run1")
+        assert (row["phase_failed"], row["error_message"]) == ("stage_count", "boom")
+        assert store.query("failed_phase", pipeline_id="unknown") == []
+
+    def test_slow_phases(self, store: DriveStore) -> None:
+        def took(seconds: int) -> PhaseRecord:
+            return PhaseRecord(
+                "COMPLETED",
+                start_timestamp=START.isoformat(),
+                end_timestamp=(START + timedelta(seconds=seconds)).isoformat(),
+                actual_run_duration=f"{seconds}s",
+                expected_run_duration="1m30s",
+            )
+
+        run(
+            store, a_record(), "run-1", "SUCCESS",
+            source_count=took(300), source_to_stage_transfer=took(181), audit=took(180),
+        )  # fmt: skip
+        rows = store.query("slow_phases", pipeline_name="orders")
+        assert [(row["phase"], row["actual_seconds"], row["expected_seconds"]) for row in rows] == [
+            ("source_count", 300, 90),
+            ("source_to_stage_transfer", 181, 90),
+        ]
+        assert rows[0]["ratio"] == pytest.approx(300 / 90)
+        assert len(store.query("slow_phases", pipeline_name="orders", factor=1.5)) == 3
+        assert store.query("slow_phases", pipeline_name="orders", hours=0) == []
+
+    def test_execution_history_latest_date_first(self, store: DriveStore) -> None:
+        for number, hour in enumerate((0, 30, 0)):
+            run(store, a_record(hour), f"run-{number}", "FAILED")
+        rows = store.query("execution_history", pipeline_name="orders")
+        assert [row["dagster_run_id"] for row in rows] == ["run-1", "run-2", "run-0"]
+        assert len(store.query("execution_history", pipeline_name="orders", limit=1)) == 1
+
+    def test_data_freshness(self, store: DriveStore) -> None:
+        assert store.query("data_freshness", pipeline_name="orders") == []
+        ended = store.now() - timedelta(hours=2)
+        run(store, a_record(), "run-1", "SUCCESS", ended=ended)
+        run(store, a_record(1), "run-2", "FAILED")
+        [row] = store.query("data_freshness", pipeline_name="orders")
+        assert row["query_window_end_timestamp"] == START + HOUR
+        assert row["hours_since_success"] == pytest.approx(2, abs=0.1)
+        assert row["stale"] is False
+        [row] = store.query("data_freshness", pipeline_name="orders", hours=1)
+        assert row["stale"] is True
+
+    def test_window_summary(self, store: DriveStore) -> None:
+        store.register(a_record(hour) for hour in range(4))
+        for hour in (0, 1):
+            claim = claimed(store, a_record(hour))
+            done = replace(a_record(hour), pipeline_status="COMPLETED")
+            store.save(claim, done, None, release=True)
+        claimed(store, a_record(2))
+        assert store.query("window_summary", pipeline_name="orders") == [
+            {
+                "pipeline_name": "orders",
+                "completed": 2,
+                "pending": 2,
+                "held": 1,
+                "latest_completed_window": START + HOUR,
+                "oldest_pending_window": START + 2 * HOUR,
+            }
+        ]
+
+    def test_a_query_says_what_it_takes(self, store: DriveStore) -> None:
+        with pytest.raises(ConfigurationError, match="window_summary"):
+            store.query("nope")
+        with pytest.raises(ConfigurationError, match=r"pipeline_name, hours \(default 24"):
+            store.query("data_freshness")
+        with pytest.raises(ConfigurationError, match="It takes: pipeline_name"):
+            store.query("latest_execution", pipeline_name="a", more=1)
+        for query in QUERIES.values():
+            assert query.description
+            assert set(query.defaults) <= set(query.parameters)
+
+    def test_values_are_bound_not_pasted(self, store: DriveStore) -> None:
+        hostile = "x'; DROP TABLE pipeline_records; --"
+        assert store.query("latest_execution", pipeline_name=hostile) == []
+        assert store.pending(hostile, 1) == []
+        assert store.register([replace(a_record(), pipeline_name=hostile)]) == 1
+        assert len(store.pending(hostile, 1)) == 1

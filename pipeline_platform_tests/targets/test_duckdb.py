@@ -1,0 +1,126 @@
+"""The target contract on DuckDB, and what only DuckDB does."""
+
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+import pipeline_platform
+from pipeline_platform.config.systems import DuckDBTarget
+from pipeline_platform.errors import TransientError
+from pipeline_platform.fault_points import VARIABLE
+from pipeline_platform.movement import TargetCounts
+from pipeline_platform.query_field import QueryField
+from pipeline_platform.targets import build_target
+from pipeline_platform.targets.base import Target
+from pipeline_platform_tests.targets.contract import (
+    CREATED_AT,
+    ROWS,
+    TargetContract,
+    Warehouse,
+)
+from pipeline_platform_tests.targets.staged import SCHEMA, WINDOW, Staging
+
+PROJECT = Path(pipeline_platform.__file__).parent.parent
+HOLD = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print(1, flush=True); input()"
+
+
+class DuckDBFile(Warehouse):
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "data" / "warehouse.duckdb"
+
+    def target(
+        self, *, table: str = "orders", query_field: QueryField = CREATED_AT, **settings: Any
+    ) -> Target:
+        fields = {"schema": "analytics", "path": "data/warehouse.duckdb", **settings}
+        system = DuckDBTarget(type="duckdb", table=table, **fields)
+        return build_target(system, query_field=query_field, base_dir=self.folder)
+
+    def execute(self, statement: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
+        self.path.parent.mkdir(exist_ok=True)
+        with duckdb.connect(self.path) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            return connection.execute(statement, parameters).fetchall()
+
+
+class TestDuckDBTarget(TargetContract):
+    @pytest.fixture
+    def warehouse(self, tmp_path: Path) -> DuckDBFile:
+        return DuckDBFile(tmp_path)
+
+    def assert_equal(self, warehouse: Warehouse, table: pa.Table) -> None:
+        assert isinstance(warehouse, DuckDBFile)
+        with duckdb.connect(warehouse.path) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            reader = connection.sql(
+                "SELECT * EXCLUDE (_pipeline_name, _pipeline_window_start) "
+                "FROM analytics.orders ORDER BY created_at"
+            )
+            stored = reader.to_arrow_table()
+        for name in table.schema.names:
+            staged = table[name]
+            wanted = pa.string() if pa.types.is_null(staged.type) else staged.type
+            found = stored[name].cast(wanted).combine_chunks()
+            assert str(found.to_pylist()) == str(staged.combine_chunks().to_pylist()), name
+
+    def test_prepares_from_eight_threads(self, warehouse: DuckDBFile) -> None:
+        target = warehouse.target()
+        with ThreadPoolExecutor(8) as pool:
+            for done in [pool.submit(target.prepare, SCHEMA) for _ in range(8)]:
+                done.result(60)
+        assert target.count(WINDOW) == TargetCounts(0, 0)
+
+    def test_a_file_that_another_process_holds(
+        self, warehouse: DuckDBFile, target: Target, staging: Staging
+    ) -> None:
+        holder = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(warehouse.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            impatient = warehouse.target(lock_timeout_seconds=0.2)
+            with pytest.raises(TransientError, match="held by another process"):
+                impatient.load(staging.request(ROWS))
+            checks = impatient.check()
+            assert [(check.passed, check.transient) for check in checks] == [(False, True)]
+        finally:
+            holder.communicate(b"\n", timeout=30)
+        target.load(staging.request(ROWS))
+        assert warehouse.ids() == list(range(23))
+
+    @pytest.mark.parametrize(
+        "point",
+        ["load.after_insert", "load.before_commit", "load.after_commit", "audit.before_commit"],
+    )
+    def test_kill_9(
+        self,
+        point: str,
+        warehouse: DuckDBFile,
+        target: Target,
+        staging: Staging,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        target.load(staging.request(ROWS))
+        module = "pipeline_platform_tests.targets.load_once"
+        order = [sys.executable, "-m", module, str(warehouse.folder), "2"]
+        monkeypatch.setenv(VARIABLE, f"{point}:kill")
+        killed = subprocess.run(order, cwd=PROJECT, timeout=60, check=False)
+        monkeypatch.delenv(VARIABLE)
+        assert killed.returncode == -signal.SIGKILL
+        row = target.commit_row(WINDOW)
+        assert row is not None
+        committed = point in ("load.after_commit", "audit.before_commit")
+        assert warehouse.ids() == (list(range(500, 509)) if committed else list(range(23)))
+        assert (row.epoch, row.audit_result) == (2 if committed else 1, None)
+        subprocess.run([*order[:-1], "3"], cwd=PROJECT, timeout=60, check=True)
+        assert warehouse.ids() == list(range(500, 509))
