@@ -12,6 +12,7 @@ import dagster as dg
 from pydantic import BaseModel
 from typing_extensions import Self
 
+from pipeline_platform.automation.due_windows import due_windows_sensor
 from pipeline_platform.config.attributes import PipelineAttributes, StateAttributes, load_attributes
 from pipeline_platform.config.load import LoadedConfig
 from pipeline_platform.drive_table.io_manager import (
@@ -60,7 +61,7 @@ class WindowedPipeline(dg.Component):
         return definition
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Five assets with inline checks, and their job."""
+        """Five assets with inline checks, their job, and the sensor that starts it."""
         return dg.Definitions(
             assets=build_assets(self.pipeline, self.partitions),
             jobs=[
@@ -70,6 +71,7 @@ class WindowedPipeline(dg.Component):
                     description=f"One window of {self.pipeline.name}, from source to audit.",
                 )
             ],
+            sensors=[due_windows_sensor(self.pipeline, self.job_name)],
         )
 
 

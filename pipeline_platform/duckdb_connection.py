@@ -41,7 +41,7 @@ def connect_duckdb(
 
 def duckdb_error(error: duckdb.Error, path: Path) -> PipelineError:
     """The platform's error for a DuckDB one; only the first line of its text is kept."""
-    text = str(error).strip().partition("\n")[0]
+    text = str(error).strip().partition("\n")[0].rstrip(".") + "."
     message = f"DuckDB file {path}: {text}"
     if _is_lock(error):
         return TransientError(

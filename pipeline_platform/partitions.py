@@ -20,7 +20,8 @@ from pipeline_platform.window import Window, WindowPlan
 
 LOOK_AHEAD = timedelta(days=2 * 366)
 
-_AROUND_A_CHANGE = timedelta(hours=3)
+# Longer than the hours that any zone but those of the date line changed at once (Casey: three).
+_AROUND_A_CHANGE = timedelta(hours=5)
 _ONE_DAY = timedelta(days=1)
 _ONE_SECOND = timedelta(seconds=1)
 _MOST_LOOK_UPS = 12
@@ -57,7 +58,9 @@ def refuse_key_mismatch(
         if span not in kept:
             kept[span] = _mismatch(_without_bounds(plan), definition, span)
         if (mismatch := kept[span]) is not None:
-            raise _refusal(plan, span, mismatch)
+            raise _refusal(plan, span.about, mismatch)
+    if plan.end is not None and (mismatch := _mismatch_at_end(plan, definition)) is not None:
+        raise _refusal(plan, plan.end, mismatch)
 
 
 def _instant(moment: datetime | None) -> datetime | None:
@@ -151,7 +154,8 @@ def _mismatch(
 
 
 def _near(windows: Sequence[Window], moment: datetime) -> list[Window]:
-    near = [w for w in windows if abs(w.start - moment) <= _AROUND_A_CHANGE] or list(windows)
+    first, last = moment - _AROUND_A_CHANGE, moment + _AROUND_A_CHANGE
+    near = [window for window in windows if first <= window.end and window.start <= last]
     step = -(-len(near) // _MOST_LOOK_UPS)
     return near[::step]
 
@@ -174,6 +178,20 @@ def _look_ups(
     return None
 
 
+def _mismatch_at_end(
+    plan: WindowPlan, definition: dg.TimeWindowPartitionsDefinition
+) -> _Mismatch | None:
+    """Dagster finds its last partition by going back from the end."""
+    assert plan.end is not None
+    found = definition.get_prev_partition_window(plan.end, respect_bounds=False)
+    window = next(plan.windows(plan.end - _ONE_SECOND), None)
+    if window is None:
+        return None if found is None else _Mismatch("has a window of a day that was none", (), ())
+    if found is None or _differs(definition, window, found):
+        return _Mismatch("goes back to another window", *_as_texts(window, found))
+    return None
+
+
 def _differs(
     definition: dg.TimeWindowPartitionsDefinition, window: Window, found: dg.TimeWindow
 ) -> bool:
@@ -181,12 +199,13 @@ def _differs(
     return found.start.astimezone(UTC) != window.start or not same_end
 
 
-def _as_texts(window: Window, found: dg.TimeWindow) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _as_texts(
+    window: Window, found: dg.TimeWindow | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     ours = (window.start.isoformat(), window.end.isoformat())
-    return ours, (
-        found.start.astimezone(UTC).isoformat(),
-        found.end.astimezone(UTC).isoformat(),
-    )
+    if found is None:
+        return ours, ()
+    return ours, tuple(bound.astimezone(UTC).isoformat() for bound in (found.start, found.end))
 
 
 def _first_difference(what: str, ours: Sequence[str], dagsters: Sequence[str]) -> _Mismatch:
@@ -197,8 +216,8 @@ def _first_difference(what: str, ours: Sequence[str], dagsters: Sequence[str]) -
     return _Mismatch(what, tuple(ours[shown]), tuple(dagsters[shown]))
 
 
-def _refusal(plan: WindowPlan, span: _Span, mismatch: _Mismatch) -> ConfigurationError:
-    moment = span.about.astimezone(plan.zone).isoformat()
+def _refusal(plan: WindowPlan, about: datetime, mismatch: _Mismatch) -> ConfigurationError:
+    moment = about.astimezone(plan.zone).isoformat()
     return ConfigurationError(
         f"Windows of {plan.duration} do not work in {plan.timezone}: around {moment} Dagster "
         f"{mismatch.what}. Ours: {', '.join(mismatch.ours)}; Dagster's: "

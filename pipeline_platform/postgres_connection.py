@@ -108,7 +108,7 @@ def postgres_error(error: Exception, connection: PostgresConnection) -> Pipeline
     diagnostic = getattr(error, "diag", None)
     text = getattr(diagnostic, "message_primary", None) or str(error).strip().partition("\n")[0]
     place = f"PostgreSQL {connection.host}:{connection.port}/{connection.database}"
-    message = f"{place}: {text}" + (f" (SQLSTATE {state})" if state else "")
+    message = f"{place}: {text.rstrip('.')}" + (f" (SQLSTATE {state})." if state else ".")
     hint = _HINTS.get(state) or _HINTS.get(state[:2], "")
     if state in _TRANSIENT_STATES or state.startswith(_TRANSIENT_CLASSES):
         return TransientError(message, hint=hint or "It is tried again.")

@@ -40,7 +40,7 @@ def duckdb_config(name: str = "orders", **changes: Any) -> dict[str, Any]:
         "schedule": {"timezone": "UTC", "start_date": "2024-01-01"},
         "query_window": {"duration": "1d"},
         "source_system": {
-            "type": "duckdb", "path": "source.duckdb", "table": "orders", "query_field": "at",
+            "type": "duckdb", "path": "source.duckdb", "table": "orders", "query_field": "placed_at",
         },
         "stage_system": {"type": "local", "path": "stage"},
         "target_system": {
@@ -56,7 +56,7 @@ def postgres_config(database: Database, name: str = "orders", **changes: Any) ->
     config = duckdb_config(name)
     config["source_system"] = {
         "type": "postgres", **database.as_config(), "schema": "public", "table": "orders",
-        "query_field": "at",
+        "query_field": "placed_at",
     }  # fmt: skip
     config["target_system"] = {
         "type": "postgres", **database.as_config(), "schema": "analytics", "table": "orders",
@@ -119,11 +119,11 @@ def run_window(
 
 
 def create_duckdb_orders(path: Path, days: Sequence[datetime], rows_per_day: int = 100) -> None:
-    """Table `orders(id, at, amount, note, updated_at)` with rows spread over each day."""
+    """Table `orders(id, placed_at, amount, note, updated_at)` with rows spread over each day."""
     with duckdb.connect(str(path)) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS orders (id BIGINT, at TIMESTAMPTZ, amount DECIMAL(12, 2), "
+            "CREATE TABLE IF NOT EXISTS orders (id BIGINT, placed_at TIMESTAMPTZ, amount DECIMAL(12, 2), "
             "note VARCHAR, updated_at TIMESTAMPTZ)"
         )
         for number, day in enumerate(days):
@@ -141,7 +141,7 @@ def create_postgres_orders(
     """The same table in PostgreSQL."""
     with database.connect() as connection:
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS orders (id BIGINT, at TIMESTAMPTZ, amount NUMERIC(12, 2), "
+            "CREATE TABLE IF NOT EXISTS orders (id BIGINT, placed_at TIMESTAMPTZ, amount NUMERIC(12, 2), "
             "note TEXT, updated_at TIMESTAMPTZ)"
         )
         for number, day in enumerate(days):

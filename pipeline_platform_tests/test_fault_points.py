@@ -66,16 +66,12 @@ def test_a_hook_sees_all_and_goes_away() -> None:
     assert seen == ["load.after_begin", "load.after_fence"]
 
 
-@pytest.mark.parametrize(
-    ("order", "printed"), [("load.after_fence:kill", 1), ("#3:kill", 2), ("#4:kill", 3)]
-)
-def test_kills_the_process(
-    order: str, printed: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(("order", "printed"), [("load.after_fence:kill", 1), ("#3:kill", 2)])
+def test_kills_the_process(order: str, printed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, order)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         cwd=PACKAGE.parent, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert len(done.stdout.splitlines()) == printed
-    assert done.returncode == (0 if printed == 3 else -signal.SIGKILL)
+    assert done.returncode == -signal.SIGKILL

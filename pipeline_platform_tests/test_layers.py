@@ -15,8 +15,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config", "duckdb_connection", "postgres_connection", "connectors"),
     ("sources", "stages", "targets", "drive_table"),
     ("flow",),
-    ("partitions", "component", "__init__"),
-    ("automation", "definitions", "project", "runner", "validation", "report", "cli"),
+    ("partitions", "automation"),
+    ("component", "__init__"),
+    ("definitions", "project", "runner", "validation", "report", "cli"),
 )  # fmt: skip
 MAY_IMPORT_DAGSTER = (
     "flow", "drive_table.io_manager", "component", "partitions", "automation", "definitions",

@@ -85,6 +85,11 @@ class Schedule(Section):
         True,
         description="Whether windows from before the sensor's first tick are loaded as well.",
     )
+    automatic: bool = Field(
+        False,
+        description="Whether the sensor is on from the start; otherwise it is switched on in "
+        "Dagster's UI.",
+    )
     max_windows_per_tick: int = Field(
         10, ge=1, le=1000, description="Most windows that one tick of the sensor requests."
     )

@@ -15,7 +15,7 @@ from pipeline_platform.drive_table.schema import Dialect
 from pipeline_platform.drive_table.sql_store import SqlStore
 from pipeline_platform.drive_table.statements import Session, Statements
 from pipeline_platform.duckdb_connection import connect_duckdb
-from pipeline_platform.errors import TransientError
+from pipeline_platform.errors import PipelineError
 from pipeline_platform.quoting import quote_duckdb
 
 T = TypeVar("T")
@@ -59,9 +59,8 @@ class DuckDBStore(SqlStore):
         while True:
             try:
                 return super()._run(work, write=write)
-            except TransientError as error:
-                conflict = isinstance(error.__cause__, duckdb.TransactionException)
-                if not conflict or time.monotonic() > deadline:
+            except PipelineError as error:
+                if not _is_conflict(error.__cause__) or time.monotonic() > deadline:
                     raise
             time.sleep(random.uniform(0.002, 0.02))  # noqa: S311
 
@@ -77,6 +76,12 @@ class DuckDBStore(SqlStore):
     def _prepare_schema(self, statements: Statements) -> None:
         schema = self.dialect.quote(self._schema)
         statements.run_as_written(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+
+
+def _is_conflict(error: BaseException | None) -> bool:
+    """Another thread changed the same row, or inserted the same key in spite of ON CONFLICT."""
+    same_key = isinstance(error, duckdb.ConstraintException) and "Duplicate key" in str(error)
+    return same_key or isinstance(error, duckdb.TransactionException)
 
 
 class _DuckDBSession:

@@ -12,7 +12,7 @@ from pipeline_platform.drive_table.schema import COLUMN_OF_PHASE
 from pipeline_platform.execution import COUNT_PHASES, PHASES, ExecutionRow, Phase, PhaseRecord
 from pipeline_platform.record import RECORD_COLUMNS, PipelineRecord
 
-# These make one string of a row's own columns; the phases have columns of their own.
+# Fields that are columns of the same name.
 _ROW_COLUMNS = tuple(field.name for field in fields(ExecutionRow) if field.name != "phases")
 
 

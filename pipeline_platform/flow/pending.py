@@ -173,8 +173,10 @@ def new_windows(plan: RecordPlan, now: datetime, coverage: Coverage) -> Iterator
     """Ready windows that the coverage does not reach, oldest first; asks no database.
 
     After a change of the duration the first may overlap the last window of the old one, so that
-    nothing between them is left out.
+    nothing between them is left out. Where the config wants more of the past than the coverage
+    began with (an earlier start_date, catchup turned on), it begins again.
     """
+    coverage = _still_right(plan, now, coverage)
     ready = now - timedelta(seconds=plan.x_time_back_seconds)
     for window in plan.plan.windows(coverage.until, ready):
         if window.end > ready:
@@ -216,7 +218,6 @@ def store_new_and_pass_valid_record(
 
 
 def _still_right(plan: RecordPlan, now: datetime, coverage: Coverage | None) -> Coverage:
-    """Begin again when more of the past is wanted now than was registered."""
     if coverage is None or (plan.catchup and coverage.since > plan.plan.start):
         return begin_coverage(plan, now)
     return coverage

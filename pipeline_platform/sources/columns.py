@@ -57,14 +57,14 @@ def selected_columns(
 def column_checks(columns: Mapping[str, pa.DataType], config: SourceFields) -> list[Prerequisite]:
     """Each thing that the config says about columns, with its result."""
     checks = [_query_field_check(columns, config)]
+    selected = _selected_names(columns, config)
     for key, names in _named_columns(config).items():
         missing = [name for name in names if name not in columns]
-        if names:
-            checks.append(_presence(key, names, missing, columns, "does not exist"))
-    selected = _selected_names(columns, config)
-    needed = [config.query_field, *config.required_fields]
-    left_out = [name for name in needed if name in columns and name not in selected]
-    checks.append(_presence("columns needed", needed, left_out, columns, "is not read"))
+        if missing:
+            detail = f"{', '.join(map(repr, missing))} does not exist"
+            checks.append(Prerequisite(key, False, detail, _hint(key, columns)))
+        elif names:
+            checks.append(Prerequisite(key, True, ", ".join(map(repr, names))))
     try:
         staged = column_names(selected, safe=config.safe_names)
     except ConfigurationError as error:
@@ -92,24 +92,6 @@ def _named_columns(config: SourceFields) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _presence(
-    key: str,
-    names: Iterable[str],
-    wrong: list[str],
-    columns: Iterable[str],
-    what: str,
-) -> Prerequisite:
-    if not wrong:
-        return Prerequisite(key, True, ", ".join(map(repr, names)))
-    return Prerequisite(
-        key,
-        False,
-        f"{', '.join(map(repr, wrong))} {what}",
-        hint=_hint(f"source_system.{key}" if what == "does not exist" else
-                   "include_columns and exclude_columns", columns),
-    )  # fmt: skip
-
-
 def _query_field_check(columns: Mapping[str, pa.DataType], config: SourceFields) -> Prerequisite:
     name = config.query_field
     if name not in columns:
@@ -117,7 +99,7 @@ def _query_field_check(columns: Mapping[str, pa.DataType], config: SourceFields)
             "query_field",
             False,
             f"{name!r} does not exist",
-            hint=_hint("source_system.query_field", columns),
+            hint=_hint("query_field", columns),
         )
     field = query_field_of(config)
     try:
@@ -129,15 +111,11 @@ def _query_field_check(columns: Mapping[str, pa.DataType], config: SourceFields)
 
 def _probe(zone: str | None) -> WindowSlice:
     """One local day, which fits every kind of field."""
-    try:
-        start = datetime(2025, 1, 1, tzinfo=ZoneInfo(zone or "UTC"))
-    except (KeyError, ValueError):
-        start = datetime(2025, 1, 1, tzinfo=timezone.utc)
-    utc = start.astimezone(timezone.utc)
-    return WindowSlice("probe", utc, utc + timedelta(days=1))
+    start = datetime(2025, 1, 1, tzinfo=ZoneInfo(zone or "UTC")).astimezone(timezone.utc)
+    return WindowSlice("probe", start, start + timedelta(days=1))
 
 
-def _hint(where: str, columns: Iterable[str]) -> str:
+def _hint(key: str, columns: Iterable[str]) -> str:
     names = list(columns)
     shown = ", ".join(map(repr, names[:20])) + (" ..." if len(names) > 20 else "")
-    return f"Correct {where}; the columns are {shown}."
+    return f"Correct source_system.{key}; the columns are {shown}."

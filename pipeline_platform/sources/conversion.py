@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +12,9 @@ from pipeline_platform.movement import SourceBatch
 from pipeline_platform.sources.columns import StagedColumn
 from pipeline_platform.sources.rejection import split_required
 
+_SAFE_DIGITS = 38
+# PostgreSQL's numeric has at most 131072 digits before the point and 16383 after it.
+_EXACT = Context(prec=150_000, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _DAY_MICROSECONDS = 86_400_000_000
 _HINT = (
     "Correct the rows, read a view that casts or clears them, or leave the column out with "
@@ -60,8 +64,8 @@ class Conversion:
     def _exact(self, array: pa.Array, column: StagedColumn) -> pa.Array:
         if array.type != column.type:
             try:
-                array = array.cast(column.type)
-            except pa.ArrowInvalid:
+                array = _cast(array, column.type)
+            except (pa.ArrowInvalid, ArithmeticError, ValueError):
                 raise _misfit(column, f"values that are not exactly a {column.type}") from None
         if pa.types.is_temporal(column.type):
             self._require_finite(array, column)
@@ -81,6 +85,25 @@ class Conversion:
         found = pc.min_max(ticks).as_py()
         if found["min"] is not None and not lowest <= found["min"] <= found["max"] <= highest:
             raise _misfit(column, f"infinity or another value that no {kind} holds")
+
+
+def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Arrow reads a number of more than 38 digits as another one, without an error."""
+    if not (pa.types.is_decimal(kind) and pa.types.is_string(array.type)):
+        return array.cast(kind)
+    if (pc.max(pc.binary_length(array)).as_py() or 0) <= _SAFE_DIGITS:
+        return array.cast(kind)
+    numbers = [None if text is None else Decimal(text) for text in array.to_pylist()]
+    if any(number is not None and not _fits(number, kind) for number in numbers):
+        raise ValueError("more digits than the type has")
+    return pa.array(numbers, kind)
+
+
+def _fits(number: Decimal, kind: pa.Decimal128Type) -> bool:
+    if not number.is_finite():
+        return False
+    unscaled = _EXACT.scaleb(number, kind.scale)
+    return unscaled == unscaled.to_integral_value() and _EXACT.abs(unscaled) < 10**kind.precision
 
 
 def _misfit(column: StagedColumn, what: str) -> DataError:

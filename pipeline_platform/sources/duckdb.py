@@ -31,7 +31,7 @@ _NESTED = frozenset(("list", "struct", "map", "array", "union", "variant"))
 _HUGE = frozenset(("hugeint", "uhugeint"))
 
 _FIND = """
-SELECT schema_name, object_name FROM (
+SELECT database_name, schema_name, object_name FROM (
     SELECT database_name, schema_name, table_name AS object_name FROM duckdb_tables()
     UNION ALL
     SELECT database_name, schema_name, view_name FROM duckdb_views()

@@ -83,11 +83,13 @@ class PostgresSource:
                     step = "source readable"
                     nothing = sql.SQL("false")
                     fetch(self._select(table, columns, nothing))
-                    self._change_value(fetch, table, nothing)
                     done.append(Prerequisite(step, True, "select permitted"))
+                    step = "change_field comparable"
+                    self._change_value(fetch, table, nothing)
         except PipelineError as error:
             transient = isinstance(error, TransientError)
-            done.append(Prerequisite(step, False, error.message, error.hint, transient))
+            hint = error.hint or "Choose a source_system.change_field that max() takes."
+            done.append(Prerequisite(step, False, error.message, hint, transient))
         return done
 
     def count(self, window: WindowSlice) -> int:

@@ -25,6 +25,7 @@ from pipeline_platform.movement import (
     StillOurs,
 )
 from pipeline_platform.stages.manifest import encode_manifest
+from pipeline_platform.stages.one_behind import OneBehind
 from pipeline_platform.stages.parquet import HashedSink, ParquetFiles, stored_schema
 from pipeline_platform.stages.storage import Storage
 from pipeline_platform.stages.summary import SummaryOfColumns
@@ -74,20 +75,25 @@ def write_attempt(
     token = secrets.token_hex(4)
     schema = _staged_schema(snapshot.schema)
     summaries = SummaryOfColumns(schema)
-    rows = 0
     with (
         ParquetFiles(storage, folder, schema, settings, token) as files,
         _RejectedFile(storage, folder, token) as rejected,
+        OneBehind() as behind,
     ):
-        for batch in snapshot.batches:
-            still_ours()
+
+        def take(batch: SourceBatch) -> None:
             staged = _staged_rows(batch, snapshot.schema, schema)
             summaries.add(staged)
             files.add(staged)
             rejected.add(batch.rejected)
-            rows += staged.num_rows
+
+        for batch in snapshot.batches:
+            still_ours()
+            behind.run(take, batch)
+        behind.wait()
         staged_files = files.finish()
         rejected_file = rejected.finish()
+    rows = sum(file.rows for file in staged_files)
     _require_whole(attempt, snapshot, rows, rejected.rows)
     manifest, data = encode_manifest(
         Manifest(

@@ -23,7 +23,8 @@ TRAILER = b"\xff\xff"
 EPOCH_DAYS = 10_957
 EPOCH_MICROSECONDS = EPOCH_DAYS * 86_400_000_000
 
-_MAX_SLICE_BYTES = 64 * 2**20
+# About what fits into a socket's buffer, so that the server works while the next one is made.
+_SLICE_BYTES = 2 * 2**20
 _NULL = pa.scalar(b"\xff\xff\xff\xff", pa.binary())
 _EMPTY = pa.scalar(b"", pa.binary())
 _NEGATIVE = 0x4000
@@ -41,7 +42,7 @@ def encode(
     follow them, the same in every row. DataError names the column whose values do not fit.
     """
     rows = batch.num_rows
-    if batch.nbytes > _MAX_SLICE_BYTES and rows > 1:
+    if batch.nbytes > _SLICE_BYTES and rows > 1:
         for part in (batch.slice(0, rows // 2), batch.slice(rows // 2)):
             yield from encode(part, columns, constants)
         return

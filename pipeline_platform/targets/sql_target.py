@@ -33,11 +33,15 @@ from pipeline_platform.targets.sql_table import (
     ours_values,
 )
 from pipeline_platform.targets.staged_files import check_files
-from pipeline_platform.targets.verification import aggregates, differences
+from pipeline_platform.targets.verification import Aggregate, aggregates, differences
 from pipeline_platform.tolerance import compare_hop
 
 _DELETE_OURS = "DELETE FROM {table} WHERE {ours}"
 _DELETE_INSIDE = "DELETE FROM {table} WHERE {field} >= $1 AND {field} < $2"
+_COUNT_AND_SUMMARIZE = (
+    "SELECT count(*), (SELECT count(*) FROM {table} WHERE {field} >= $3 AND {field} < $4)"
+    "{aggregates} FROM {table} WHERE {ours}"
+)
 _SUMMARIZE = "SELECT {aggregates} FROM {table} WHERE {ours}"
 
 # PostgreSQL returns at most 1,664 values a row; a wider table takes more than one scan.
@@ -316,8 +320,10 @@ class SqlTarget(SqlTable):
     def _verify(
         self, session: Session, request: LoadRequest, table: TargetTable, window: WindowSlice
     ) -> tuple[TargetCounts, dict[str, Any]]:
+        """Counts both ways against the manifest; where none is lost, every column's summary."""
         manifest = request.manifest
-        counts = self._count(session, table, window)
+        checks = aggregates(manifest, table, self._quote, self._total)
+        counts, wrong = self._summarize(session, checks, table, window)
         verdict = compare_hop(
             manifest.rows, counts.by_window_column, request.tolerance_percent, "stage to target"
         )
@@ -338,25 +344,34 @@ class SqlTarget(SqlTable):
                 "phases.audit.count_tolerances.stage_to_target_tolerance_percent.",
                 facts=facts,
             )
-        details: dict[str, Any] = {"loss_percent": float(verdict.loss_percent)}
-        if verdict.lost == 0:
-            details["columns_verified"] = self._compare_columns(session, manifest, table, window)
-        return counts, details
-
-    def _compare_columns(
-        self, session: Session, manifest: Manifest, table: TargetTable, window: WindowSlice
-    ) -> int:
-        checks = aggregates(manifest, table, self._quote, self._total)
-        wrong: list[str] = []
-        for first in range(0, len(checks), _AGGREGATES_AT_ONCE):
-            part = checks[first : first + _AGGREGATES_AT_ONCE]
-            statement = self._sql(_SUMMARIZE, aggregates=", ".join(check.sql for check in part))
-            wrong += differences(part, session.rows(statement, ours_values(window))[0])
-        if wrong:
+        if verdict.lost == 0 and wrong:
             raise VerificationError(
                 f"{self.name}: the rows of {window} differ from the manifest in "
                 f"{', '.join(wrong[:20])}. Rolled back.",
                 hint="The files or the target changed values; the next attempt starts from zero.",
                 facts={"differences": wrong[:100]},
             )
-        return len(manifest.columns)
+        verified = len(manifest.columns) if verdict.lost == 0 else 0
+        return counts, {
+            "loss_percent": float(verdict.loss_percent),
+            "columns_verified": verified,
+        }
+
+    def _summarize(
+        self, session: Session, checks: list[Aggregate], table: TargetTable, window: WindowSlice
+    ) -> tuple[TargetCounts, list[str]]:
+        """Both counts and the differences from the manifest, in one scan of the window's rows."""
+        first, later = checks[:_AGGREGATES_AT_ONCE], checks[_AGGREGATES_AT_ONCE:]
+        statement = self._sql(
+            _COUNT_AND_SUMMARIZE,
+            field=self._quote(table.column(self._query_field.name).name),
+            aggregates="".join(f", {check.sql}" for check in first),
+        )
+        parameters = [*ours_values(window), *self._bounds(table, window)]
+        ours, inside, *values = session.rows(statement, parameters)[0]
+        wrong = differences(first, values)
+        for start in range(0, len(later), _AGGREGATES_AT_ONCE):
+            part = later[start : start + _AGGREGATES_AT_ONCE]
+            statement = self._sql(_SUMMARIZE, aggregates=", ".join(check.sql for check in part))
+            wrong += differences(part, session.rows(statement, ours_values(window))[0])
+        return TargetCounts(int(ours), int(inside)), wrong

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class TestPostgresStore(DriveStoreContract):
             record = a_record(round_)
             store.register([record] if round_ % 2 else [])
             results = together(
-                [lambda n=n, r=record: store.claim(r, f"run-{n}") for n in range(24)]
+                [partial(store.claim, record, f"run-{number}") for number in range(24)]
             )
             assert sum(claim is not None for claim in results) == 1
 
@@ -78,7 +79,7 @@ class TestPostgresStore(DriveStoreContract):
             record = a_record(round_)
             claimed(store, record, "dead", lease_seconds=0)
             results = together(
-                [lambda n=n, r=record: store.claim(r, f"run-{n}") for n in range(16)]
+                [partial(store.claim, record, f"run-{number}") for number in range(16)]
             )
             assert [claim.epoch for claim in results if claim is not None] == [2]
 

@@ -48,13 +48,13 @@ class World:
     def rows(self) -> list[tuple[Any, ...]]:
         """Everything in the target table, in a fixed order."""
         return self.at_target(
-            "SELECT id, at, amount, note, updated_at, _pipeline_name, _pipeline_window_start "
+            "SELECT id, placed_at, amount, note, updated_at, _pipeline_name, _pipeline_window_start "
             "FROM analytics.orders ORDER BY 2, 1"
         )
 
     def source_rows(self) -> list[tuple[Any, ...]]:
         """What the source holds of all windows, in the same order."""
-        return self.at_source("SELECT id, at, amount, note, updated_at FROM orders ORDER BY 2, 1")
+        return self.at_source("SELECT id, placed_at, amount, note, updated_at FROM orders ORDER BY 2, 1")
 
     def _execute(self, file: Path, statement: str) -> list[tuple[Any, ...]]:
         if self.database is not None:

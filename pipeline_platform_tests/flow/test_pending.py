@@ -337,3 +337,9 @@ def test_what_became_due_is_known_without_a_database() -> None:
     covered = replace(coverage, until=at(2))
     assert list(new_windows(plan, at(3), covered)) == []
     assert next(new_windows(plan, at(3) + timedelta(minutes=1), covered)).start == at(2)
+
+
+def test_more_of_the_past_is_noticed_without_a_database() -> None:
+    covered = Coverage(at(10), at(12))
+    assert list(new_windows(record_plan(catchup=False), at(12), covered)) == []
+    assert next(new_windows(record_plan(), at(12), covered)).start == at(0)

@@ -4,10 +4,12 @@ Columns are described by a dialect's own type names, rows by literals, so that t
 asked for from every system.
 """
 
+import itertools
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -46,6 +48,10 @@ class SourceContract(ABC):
 
     @abstractmethod
     def source(self, table: str = "orders", **settings: Any) -> Source: ...
+
+    def writer_in_this_process(self) -> AbstractContextManager[Any]:
+        """What lets `execute` write while a snapshot is read."""
+        return nullcontext()
 
     def create(self, table: str, columns: dict[str, str], rows: Sequence[Sequence[Any]]) -> None:
         listed = ", ".join(f"{quoted(name)} {kind}" for name, kind in columns.items())
@@ -116,12 +122,13 @@ class SourceContract(ABC):
     def test_on_days_of_clock_changes_every_row_is_in_exactly_one_window(
         self, zone: str, day: datetime, minutes: int
     ) -> None:
-        first = day - timedelta(days=1)
-        walls = [first + timedelta(minutes=10 * n) for n in range(3 * 144)]
+        hours = 48 if minutes == 1440 else 8
+        first = day if minutes == 1440 else day - timedelta(hours=2)
+        walls = [first + timedelta(minutes=10 * n) for n in range(hours * 6)]
         self.orders(walls, self.TIMESTAMP)
         source = self.source(query_field="at", query_field_timezone=zone)
         tz = ZoneInfo(zone)
-        last = (first + timedelta(days=3)).replace(tzinfo=tz).astimezone(UTC)
+        last = (first + timedelta(hours=hours)).replace(tzinfo=tz).astimezone(UTC)
         bounds = [first.replace(tzinfo=tz).astimezone(UTC)]
         while bounds[-1] < last:
             if minutes < 1440:
@@ -131,7 +138,7 @@ class SourceContract(ABC):
                 midnight = datetime(next_day.year, next_day.month, next_day.day, tzinfo=tz)
                 bounds.append(midnight.astimezone(UTC))
         found: Counter[int] = Counter()
-        for start, end in zip(bounds, bounds[1:], strict=False):
+        for start, end in itertools.pairwise(bounds):
             with source.read(WindowSlice("orders", start, end)) as snapshot:
                 found.update(row["id"] for row in rows_of(snapshot))
         assert found == Counter(range(len(walls)))
@@ -156,10 +163,10 @@ class SourceContract(ABC):
     def test_snapshot_does_not_see_later_writes(self) -> None:
         self.orders([START + TICK * n for n in range(30)])
         source = self.source(query_field="at", batch_rows=7, change_field="id")
-        with source.read(WINDOW) as snapshot:
+        with self.writer_in_this_process(), source.read(WINDOW) as snapshot:
             self.execute("DELETE FROM orders WHERE id < 20")
             first = next(snapshot.batches)
-            self.execute("INSERT INTO orders SELECT id + 100, at FROM orders")
+            self.execute('INSERT INTO orders SELECT id + 100, "at" FROM orders')
             self.execute("UPDATE orders SET id = id + 1000")
             rows = first.rows.to_pylist() + rows_of(snapshot)
             assert sorted(row["id"] for row in rows) == list(range(30))
@@ -266,16 +273,12 @@ class SourceContract(ABC):
         for settings, name in (
             ({"query_field": "none"}, "query_field"),
             ({"query_field": "wall"}, "query_field"),
-            ({"query_field": "wall", "query_field_timezone": "Mars/Base"}, "query_field"),
             ({"query_field": "id"}, "query_field"),
             ({"query_field": "t"}, "query_field"),
             ({"query_field": "at", "change_field": "none"}, "change_field"),
             ({"query_field": "at", "required_fields": ("none",)}, "required_fields"),
             ({"query_field": "at", "include_columns": ("at", "none")}, "include_columns"),
             ({"query_field": "at", "exclude_columns": ("none",)}, "exclude_columns"),
-            ({"query_field": "at", "exclude_columns": ("at",)}, "columns needed"),
-            ({"query_field": "at", "required_fields": ("id",), "exclude_columns": ("id",)},
-             "columns needed"),
         ):  # fmt: skip
             source = self.source(**settings)
             assert self.failed(source) == [name]
@@ -283,6 +286,7 @@ class SourceContract(ABC):
                 source.count(WINDOW)
 
     def test_missing_table(self) -> None:
+        self.orders([])
         source = self.source("no_such_table", query_field="at")
         assert self.failed(source) == ["source table"]
         with pytest.raises(PermanentError, match="does not exist"):
@@ -292,16 +296,20 @@ class SourceContract(ABC):
 
     def test_view_is_read_like_a_table(self) -> None:
         self.orders([START])
-        self.execute("CREATE VIEW orders_view AS SELECT id + 1 AS id, at FROM orders")
+        self.execute('CREATE VIEW orders_view AS SELECT id + 1 AS id, "at" FROM orders')
         assert self.ids(self.source("orders_view", query_field="at")) == [1]
 
+    def abandon(self, source: Source) -> None:
+        with source.read(WINDOW) as snapshot:
+            next(snapshot.batches)
+            raise KeyError
+
     def test_leaving_early_closes_everything(self) -> None:
-        self.orders([START] * 2000)
+        self.orders([START] * 200)
         source = self.source(query_field="at", batch_rows=1)
         for _ in range(3):
-            with pytest.raises(KeyError), source.read(WINDOW) as snapshot:
-                next(snapshot.batches)
-                raise KeyError
+            with pytest.raises(KeyError):
+                self.abandon(source)
             with source.read(WINDOW) as snapshot:
                 next(snapshot.batches)
         self.execute("DROP TABLE orders")
@@ -310,7 +318,7 @@ class SourceContract(ABC):
         """One value through the whole way."""
         self.execute("DROP TABLE IF EXISTS typed")
         at = f"CAST('{START:%Y-%m-%d %H:%M:%S}+00' AS {self.TIMESTAMPTZ})"
-        self.execute(f"CREATE TABLE typed AS SELECT {expression} AS v, {at} AS at")
+        self.execute(f'CREATE TABLE typed AS SELECT {expression} AS v, {at} AS "at"')
         with self.source("typed", query_field="at").read(WINDOW) as snapshot:
             (row,) = rows_of(snapshot)
             return snapshot.schema.field("v").type, row["v"]

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -27,7 +28,9 @@ class TestDuckDBSource(SourceContract):
         with duckdb.connect(self.folder / "shop.duckdb") as connection:
             connection.execute("SET TimeZone = 'UTC'")
             if rows:
+                connection.begin()
                 connection.executemany(statement, [list(row) for row in rows])
+                connection.commit()
             else:
                 connection.execute(statement)
 
@@ -35,13 +38,17 @@ class TestDuckDBSource(SourceContract):
         config = systems.DuckDBSource(type="duckdb", path="shop.duckdb", table=table, **settings)
         return build_source(config, base_dir=self.folder)
 
+    def writer_in_this_process(self) -> AbstractContextManager[Any]:
+        return duckdb.connect(self.folder / "shop.duckdb")
+
     def test_missing_file_fails_the_check(self) -> None:
         assert self.failed(self.source(query_field="at")) == ["source reachable"]
 
     def test_schema_of_its_own(self) -> None:
         self.execute("CREATE SCHEMA shop")
         self.execute(
-            "CREATE TABLE shop.orders AS SELECT 5 AS id, TIMESTAMPTZ '2025-11-15 10:00:00+00' AS at"
+            "CREATE TABLE shop.shop.orders AS SELECT 5 AS id, "
+            "TIMESTAMPTZ '2025-11-15 10:00:00+00' AS \"at\""
         )
         assert self.ids(self.source(schema="shop", query_field="at")) == [5]
         assert self.failed(self.source(schema="other", query_field="at")) == ["source table"]
@@ -95,7 +102,7 @@ class TestDuckDBSource(SourceContract):
         assert self.values(expression) == (kind, value)
 
     def test_nanoseconds_are_kept(self) -> None:
-        self.execute("CREATE TABLE orders (id INTEGER, at TIMESTAMP_NS)")
+        self.execute('CREATE TABLE orders (id INTEGER, "at" TIMESTAMP_NS)')
         for n, at in enumerate(
             ("09:59:59.999999999", "10:00:00.000000001", "10:59:59.999999999", "11:00:00")
         ):
@@ -133,7 +140,7 @@ class TestDuckDBSource(SourceContract):
         def peak(rows: int) -> int:
             self.execute(
                 "CREATE OR REPLACE TABLE orders AS SELECT range AS id, md5(range::VARCHAR) AS h, "
-                "CAST(range AS HUGEINT) AS big, TIMESTAMPTZ '2025-11-15 10:00:00+00' AS at "
+                "CAST(range AS HUGEINT) AS big, TIMESTAMPTZ '2025-11-15 10:00:00+00' AS \"at\" "
                 f"FROM range({rows})"
             )
             began, highest, found = pool.bytes_allocated(), 0, 0
@@ -148,7 +155,8 @@ class TestDuckDBSource(SourceContract):
 
     def test_rows_reach_the_stage_by_the_way(self) -> None:
         self.execute(
-            "CREATE TABLE orders AS SELECT range AS id, TIMESTAMPTZ '2025-11-15 10:00:00+00' AS at FROM range(5)"
+            "CREATE TABLE orders AS SELECT range AS id, "
+            "TIMESTAMPTZ '2025-11-15 10:00:00+00' AS \"at\" FROM range(5)"
         )
         with self.source(query_field="at").read(WINDOW) as snapshot:
             assert [row["id"] for row in rows_of(snapshot)] == [0, 1, 2, 3, 4]

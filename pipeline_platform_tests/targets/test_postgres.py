@@ -1,5 +1,6 @@
 """The target contract on PostgreSQL."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline_platform.config.systems import PostgresTarget
-from pipeline_platform.errors import DataError, PermanentError, ToleranceError
+from pipeline_platform.errors import DataError, PermanentError, ToleranceError, VerificationError
 from pipeline_platform.movement import TargetCounts
 from pipeline_platform.query_field import QueryField
 from pipeline_platform.targets import build_target
@@ -195,3 +196,18 @@ class TestPostgresTarget(TargetContract):
             with pytest.raises(PermanentError, match="restate"):
                 target.load(staging.request(rows_of(3, inner), window=inner))
         target.prepare(SCHEMA)
+
+    def test_more_columns_than_one_row_of_results_may_have(
+        self, warehouse: PostgresDatabase, staging: Staging
+    ) -> None:
+        columns = {f"c{n}": pa.array([float(n), None]) for n in range(1200)}
+        stamps = pa.array([START, START], pa.timestamp("us", "UTC"))
+        table = pa.table({"created_at": stamps, **columns})
+        target = warehouse.target()
+        target.prepare(table.schema)
+        request = staging.request(table)
+        assert target.load(request).details["columns_verified"] == 1201
+        summary = replace(request.manifest.columns["c1199"], maximum="1198.5")
+        manifest = replace(request.manifest, columns={**request.manifest.columns, "c1199": summary})
+        with pytest.raises(VerificationError, match="c1199: maximum"):
+            target.load(replace(request, manifest=manifest, epoch=2))

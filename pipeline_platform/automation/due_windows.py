@@ -1,0 +1,136 @@
+"""The sensor `<pipeline>_due_windows`: requests windows that became ready, oldest first."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import islice
+
+import dagster as dg
+
+from pipeline_platform.drive_table.io_manager import DRIVE_TABLE, DriveTableIOManager
+from pipeline_platform.drive_table.store import DriveStore
+from pipeline_platform.flow.pending import (
+    Coverage,
+    begin_coverage,
+    new_windows,
+    store_new_and_pass_valid_record,
+)
+from pipeline_platform.flow.pipeline import Pipeline
+from pipeline_platform.record import PipelineRecord
+
+TICK_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What a tick leaves to the next: how far windows are registered, when it last looked, and
+    whether pending windows may be waiting."""
+
+    coverage: Coverage
+    looked_at: datetime
+    waiting: bool
+
+    def __str__(self) -> str:
+        return json.dumps(
+            {
+                "coverage": str(self.coverage),
+                "looked_at": self.looked_at.isoformat(),
+                "waiting": self.waiting,
+            }
+        )
+
+    @classmethod
+    def parse(cls, text: str | None) -> "Cursor | None":
+        """The cursor that `str` wrote; None for anything else."""
+        try:
+            values = json.loads(text or "")
+            coverage = Coverage.parse(values["coverage"])
+            looked_at = datetime.fromisoformat(values["looked_at"])
+            return cls(coverage, looked_at, bool(values["waiting"])) if coverage else None
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+def due_windows_sensor(pipeline: Pipeline, job_name: str) -> dg.SensorDefinition:
+    """Looks every 30 s, or when `schedule.cron` says so.
+
+    The warehouse is opened only when a window became due or some may be waiting. A window is
+    requested once per epoch: run key `pipeline:window:epoch`. One that is out of retries is not
+    requested again.
+    """
+
+    @dg.sensor(
+        name=f"{pipeline.name}_due_windows",
+        job_name=job_name,
+        minimum_interval_seconds=TICK_SECONDS,
+        default_status=(
+            dg.DefaultSensorStatus.RUNNING
+            if pipeline.config.schedule.automatic
+            else dg.DefaultSensorStatus.STOPPED
+        ),
+        required_resource_keys={DRIVE_TABLE},
+        description=f"Runs windows of {pipeline.name} when they become ready, oldest first.",
+    )
+    def due_windows(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        drive_table: DriveTableIOManager = getattr(context.resources, DRIVE_TABLE)
+        now = datetime.now(timezone.utc)
+        return look(pipeline, drive_table.store, now, Cursor.parse(context.cursor))
+
+    return due_windows
+
+
+def look(
+    pipeline: Pipeline, store: DriveStore, now: datetime, cursor: Cursor | None
+) -> dg.SensorResult:
+    """One tick at `now` (UTC): registers what became due, requests the oldest valid windows."""
+    plan = pipeline.record_plan()
+    if cursor is None:
+        cursor = Cursor(begin_coverage(plan, now), now, waiting=True)
+    elif not _time_to_look(pipeline, cursor.looked_at, now):
+        return dg.SensorResult(skip_reason="schedule.cron says not yet", cursor=str(cursor))
+    fresh = list(islice(new_windows(plan, now, cursor.coverage), 1))
+    if not fresh and not cursor.waiting:
+        seen = Cursor(cursor.coverage, now, waiting=False)
+        return dg.SensorResult(skip_reason="no window became due", cursor=str(seen))
+    store.migrate()
+    found = store_new_and_pass_valid_record(
+        plan,
+        store,
+        now,
+        coverage=cursor.coverage,
+        limit=pipeline.config.schedule.max_windows_per_tick,
+    )
+    more_to_register = any(True for _ in new_windows(plan, now, found.coverage))
+    after = Cursor(found.coverage, now, waiting=bool(found.records) or more_to_register)
+    requests = [_request(pipeline, record) for record in found.records]
+    return dg.SensorResult(
+        run_requests=requests,
+        skip_reason=None if requests else found.reason,
+        cursor=str(after),
+    )
+
+
+def _request(pipeline: Pipeline, record: PipelineRecord) -> dg.RunRequest:
+    window = pipeline.windows.window_at(record.window_start_time)
+    assert window is not None
+    return dg.RunRequest(
+        run_key=f"{pipeline.name}:{window.key}:{record.epoch}", partition_key=window.key
+    )
+
+
+def _time_to_look(pipeline: Pipeline, looked_at: datetime, now: datetime) -> bool:
+    """Whether a moment of `schedule.cron` lies in `(looked_at, now]`."""
+    schedule = pipeline.config.schedule
+    if schedule.cron is None:
+        return True
+    moments = dg.TimeWindowPartitionsDefinition(
+        start=looked_at,
+        fmt="%Y-%m-%dT%H:%M:%S%z",
+        cron_schedule=schedule.cron,
+        timezone=schedule.timezone,
+        end_offset=1,
+    )
+    return any(
+        looked_at < datetime.strptime(key, "%Y-%m-%dT%H:%M:%S%z") <= now
+        for key in moments.get_partition_keys(current_time=now)
+    )

@@ -1,0 +1,117 @@
+"""The sensor: what became ready is requested once, oldest first, a bounded number per tick."""
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from pipeline_platform.automation.due_windows import Cursor, due_windows_sensor, look
+from pipeline_platform.drive_table.store import DriveStore
+from pipeline_platform.flow.pipeline import Pipeline
+from pipeline_platform_tests.pipelines import (
+    create_duckdb_orders,
+    duckdb_config,
+    duckdb_store,
+    make_pipeline,
+    run_window,
+)
+
+NOON = datetime(2024, 1, 4, 12, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DriveStore:
+    create_duckdb_orders(
+        tmp_path / "source.duckdb", [NOON - timedelta(days=n, hours=12) for n in (3, 2, 1, 0)], 10
+    )
+    return duckdb_store(tmp_path)
+
+
+def pipeline(folder: Path, **changes: Any) -> Pipeline:
+    return make_pipeline(duckdb_config(**changes), folder)
+
+
+def keys(result: dg.SensorResult) -> list[str | None]:
+    return [request.partition_key for request in result.run_requests or []]
+
+
+def cursor_of(result: dg.SensorResult) -> Cursor:
+    cursor = Cursor.parse(result.cursor)
+    assert cursor is not None
+    return cursor
+
+
+def test_ready_windows_are_requested_oldest_first(store: DriveStore, tmp_path: Path) -> None:
+    result = look(pipeline(tmp_path), store, NOON, None)
+    assert keys(result) == ["2024-01-01", "2024-01-02", "2024-01-03"]
+    assert [request.run_key for request in result.run_requests or []] == [
+        "orders:2024-01-01:0",
+        "orders:2024-01-02:0",
+        "orders:2024-01-03:0",
+    ]
+
+
+def test_a_moved_window_is_not_requested_again_and_then_nothing_is_opened(
+    store: DriveStore, tmp_path: Path
+) -> None:
+    orders = pipeline(tmp_path)
+    first = look(orders, store, NOON, None)
+    for key in keys(first):
+        assert key is not None
+        run_window(orders, store, key)
+    second = look(orders, store, NOON, cursor_of(first))
+    assert keys(second) == []
+    assert not cursor_of(second).waiting
+
+    class Closed:
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError("the warehouse was opened")
+
+    third = look(orders, Closed(), NOON, cursor_of(second))  # type: ignore[arg-type]
+    assert keys(third) == []
+    tomorrow = look(orders, store, NOON + timedelta(days=1), cursor_of(third))
+    assert keys(tomorrow) == ["2024-01-04"]
+
+
+def test_a_tick_requests_at_most_the_configured_number(store: DriveStore, tmp_path: Path) -> None:
+    orders = pipeline(tmp_path, schedule={"max_windows_per_tick": 2})
+    first = look(orders, store, NOON, None)
+    assert keys(first) == ["2024-01-01", "2024-01-02"]
+    run_window(orders, store, "2024-01-01")
+    second = look(orders, store, NOON, cursor_of(first))
+    assert keys(second) == ["2024-01-02", "2024-01-03"]
+
+
+def test_without_catchup_nothing_older_than_the_first_tick(
+    store: DriveStore, tmp_path: Path
+) -> None:
+    orders = pipeline(tmp_path, schedule={"catchup": False})
+    first = look(orders, store, NOON, None)
+    assert keys(first) == []
+    assert keys(look(orders, store, NOON + timedelta(days=1), cursor_of(first))) == ["2024-01-04"]
+
+
+def test_x_time_back_holds_a_window_back(store: DriveStore, tmp_path: Path) -> None:
+    orders = pipeline(tmp_path, query_window={"x_time_back": "13h"})
+    assert keys(look(orders, store, NOON, None)) == ["2024-01-01", "2024-01-02"]
+
+
+def test_cron_says_when_to_look(store: DriveStore, tmp_path: Path) -> None:
+    orders = pipeline(tmp_path, schedule={"cron": "0 6 * * *"})
+    first = look(orders, store, NOON, None)
+    early = look(orders, store, NOON + timedelta(hours=17, minutes=59), cursor_of(first))
+    assert keys(early) == []
+    assert early.skip_reason == dg.SkipReason("schedule.cron says not yet")
+    later = look(orders, store, NOON + timedelta(hours=18), cursor_of(early))
+    assert "2024-01-04" in keys(later)
+
+
+@pytest.mark.parametrize("automatic", [True, False])
+def test_the_sensor_is_on_if_the_config_says_so(tmp_path: Path, automatic: bool) -> None:
+    sensor = due_windows_sensor(
+        pipeline(tmp_path, schedule={"automatic": automatic}), "orders_windows"
+    )
+    assert sensor.name == "orders_due_windows"
+    assert (sensor.default_status == dg.DefaultSensorStatus.RUNNING) == automatic
