@@ -19,7 +19,12 @@ from pipeline_platform.errors import ConfigurationError, TransientError
 VARIABLE = "PIPELINE_PLATFORM_FAULT"
 
 FAULT_POINTS: tuple[str, ...] = (
+    "save.before_begin",
+    "save.after_update",
+    "save.after_commit",
     "stage.before_read",
+    "stage.after_batch",
+    "stage.before_manifest",
     "stage.after_manifest",
     "load.before_commit_row",
     "load.before_begin",

@@ -1,7 +1,7 @@
 """The field that places a row in a window, and the window's bounds in its own terms (pure)."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -65,7 +65,7 @@ class QueryField:
 
     def _day(self, instant: datetime, zone: ZoneInfo) -> date:
         wall = wall_clock_bound(instant, zone)
-        if (wall.hour, wall.minute, wall.second) != (0, 0, 0):
+        if wall.time() != time.min:
             raise ConfigurationError(
                 f"The query field {self.name!r} is a date, but the window bound "
                 f"{instant.isoformat()} is not midnight in {zone.key}.",
@@ -76,9 +76,9 @@ class QueryField:
 
     def _ticks(self, instant: datetime) -> int:
         assert self.unit is not None
-        elapsed = instant - _EPOCH
-        seconds = elapsed.days * 86_400 + elapsed.seconds
-        return seconds * _PER_SECOND[self.unit]
+        microseconds = (instant - _EPOCH) // timedelta(microseconds=1)
+        # Rounded up: the least tick that does not lie before the instant.
+        return -(-microseconds * _PER_SECOND[self.unit] // 1_000_000)
 
 
 def wall_clock_bound(instant: datetime, zone: ZoneInfo) -> datetime:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from pipeline_platform.drive_table.store import (
     HEARTBEAT_SECONDS,
@@ -50,6 +51,10 @@ class Pulse:
             raise
         self._valid_until = asked + self._lease_seconds
 
+    def lease_lasts(self, seconds: float) -> None:
+        """Take the lease as it stands, for so many seconds from now."""
+        self._valid_until = time.monotonic() + seconds
+
     def lasts(self) -> bool:
         """Whether there still is a lease to extend."""
         return self._lost is None and time.monotonic() < self._valid_until
@@ -62,15 +67,21 @@ def heartbeat(
     *,
     every_seconds: float = HEARTBEAT_SECONDS,
     lease_seconds: float = LEASE_SECONDS,
+    now: datetime | None = None,
 ) -> Iterator[Pulse]:
     """Extend the lease now and then every `every_seconds` from a thread of its own.
 
-    Raises what the first extension raises. After that an error of the store is logged and tried
+    With `now`, the database's time, a lease that still lasts for half its length is not extended at
+    once. Raises what a first extension raises. After that an error of the store is logged and tried
     again until the lease has run out by this machine's clock. The worker learns of a lost claim
     from `pulse.still_ours()`. On leaving, the thread has ended; the claim is not released.
     """
     pulse = Pulse(store, claim, lease_seconds)
-    pulse.beat()
+    left = (claim.lease_until - now).total_seconds() if now else 0.0
+    if left > lease_seconds / 2:
+        pulse.lease_lasts(left)
+    else:
+        pulse.beat()
     stop = threading.Event()
     thread = threading.Thread(
         target=_keep_beating, args=(pulse, stop, every_seconds), name="heartbeat", daemon=True

@@ -16,13 +16,19 @@ from pipeline_platform.drive_table.statements import (
     Session,
     Statements,
 )
-from pipeline_platform.drive_table.store import LEASE_SECONDS, Claim
+from pipeline_platform.drive_table.store import LEASE_SECONDS, MOST_RUNS, Claim, WindowState
 from pipeline_platform.execution import ExecutionRow
+from pipeline_platform.fault_points import fault_point
 from pipeline_platform.record import PipelineRecord, RecordKey
 
 T = TypeVar("T")
 
 _FREED = ("owner = NULL", "lease_until = NULL")
+_RUNS_OF_WINDOW = (
+    "run.pipeline_name = :pipeline_name "
+    "AND run.query_window_start_timestamp = :window_start_time "
+    "AND run.query_window_end_timestamp = :window_end_time"
+)
 _KEPT_BY_REBUILD = ("retry_attempt", "record_last_updated_time")
 
 
@@ -136,9 +142,17 @@ class SqlStore(ABC):
 
         return self._run(work, write=True)
 
-    def claim_of(self, key: RecordKey, owner: str) -> Claim | None:
-        """The claim of `owner`, also one whose lease has expired and that nobody took over."""
-        return self._run(lambda s: s.claim_of(key, owner), write=False)
+    def look_up(self, key: RecordKey) -> WindowState:
+        """The record, its runs and the clock, from one transaction."""
+
+        def work(statements: Statements) -> WindowState:
+            [clock] = statements.rows("SELECT {clock} AS now", {})
+            found = statements.records("WHERE {key}", vars(key))
+            order = f"run.epoch DESC LIMIT {MOST_RUNS}"
+            runs = statements.runs(_RUNS_OF_WINDOW, vars(key), order)
+            return WindowState(clock["now"], found[0] if found else None, tuple(runs))
+
+        return self._run(work, write=False)
 
     def heartbeat(self, claim: Claim, lease_seconds: float = LEASE_SECONDS) -> Claim:
         """Extend the lease, also one that has expired and that nobody took over."""
@@ -169,9 +183,13 @@ class SqlStore(ABC):
 
         def work(statements: Statements) -> ExecutionRow | None:
             statements.change_ours(claim, columns, values)
+            fault_point("save.after_update")
             return statements.append(row) if row else None
 
-        return self._run(work, write=True)
+        fault_point("save.before_begin")
+        saved = self._run(work, write=True)
+        fault_point("save.after_commit")
+        return saved
 
     def close_run(self, row: ExecutionRow) -> bool:
         """Takes an expired claim away from the dead run with it, so that it cannot come back."""
@@ -208,12 +226,7 @@ class SqlStore(ABC):
 
     def runs_of_window(self, key: RecordKey) -> Sequence[ExecutionRow]:
         """Latest revision of every run of the window, newest epoch first."""
-        return self._runs(
-            "run.pipeline_name = :pipeline_name "
-            "AND run.query_window_start_timestamp = :window_start_time "
-            "AND run.query_window_end_timestamp = :window_end_time",
-            vars(key),
-        )
+        return self._runs(_RUNS_OF_WINDOW, vars(key))
 
     def latest_runs(self, pipeline_name: str, limit: int) -> Sequence[ExecutionRow]:
         """Latest revision of the runs that began last, newest first."""

@@ -10,6 +10,7 @@ from pipeline_platform.record import PipelineRecord, RecordKey
 
 LEASE_SECONDS = 300.0
 HEARTBEAT_SECONDS = 60.0
+MOST_RUNS = 50
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,29 @@ class Claim:
     epoch: int
     owner: str
     lease_until: datetime
+
+
+@dataclass(frozen=True)
+class WindowState:
+    """A window as the drive table knows it at `now` (database time, UTC).
+
+    `runs` are latest revisions, newest epoch first, at most `MOST_RUNS`.
+    """
+
+    now: datetime
+    record: PipelineRecord | None
+    runs: tuple[ExecutionRow, ...]
+
+    def claim_of(self, owner: str) -> Claim | None:
+        """The claim that `owner` holds, also one whose lease expired and nobody took over."""
+        record = self.record
+        if record is None or record.owner != owner or record.lease_until is None:
+            return None
+        return Claim(record.key, record.epoch, owner, record.lease_until)
+
+    def run_of(self, owner: str) -> ExecutionRow | None:
+        """The row of the Dagster run `owner`."""
+        return next((run for run in self.runs if run.dagster_run_id == owner), None)
 
 
 class DriveStore(Protocol):
@@ -81,11 +105,8 @@ class DriveStore(Protocol):
         """
         ...
 
-    def claim_of(self, key: RecordKey, owner: str) -> Claim | None:
-        """The claim that `owner` holds on the window, for a later step of the same run.
-
-        A lease that has expired counts as held until somebody takes the window over.
-        """
+    def look_up(self, key: RecordKey) -> WindowState:
+        """All that is known of a window, in one transaction."""
         ...
 
     def heartbeat(self, claim: Claim, lease_seconds: float = LEASE_SECONDS) -> Claim:

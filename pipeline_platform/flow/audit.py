@@ -53,13 +53,13 @@ def audit_step(run: WindowRun) -> None:
         run.pipeline.target.store_audit(run.slice, run.claim.epoch, PASS)
         fault_point("audit.after_verdict")
         details["validation_status"] = "PASSED"
-    facts: dict[str, object] = {
-        "expected": commit.source_rows,
-        "observed": commit.target_rows,
+    kept = (1 - hops[0].tolerance_percent / 100) * (1 - hops[1].tolerance_percent / 100)
+    allowed = 100 - 100 * kept
+    loss = compare_hop(commit.source_rows, commit.target_rows, allowed, "source to target")
+    facts = loss.facts() | {
         "stage_rows": commit.stage_rows,
         "drift": source_now - commit.source_rows,
     }
-    loss = compare_hop(commit.source_rows, commit.target_rows, 100, "source to target")
     run.metadata.update(rows=commit.target_rows, loss_percent=float(loss.loss_percent))
     run.checks.append(CheckOutcome("audit", True, loss.reason, facts))
     now = run.clock.now()
@@ -102,11 +102,9 @@ def _judge(
     counts: TargetCounts,
     hops: tuple[HopVerdict, HopVerdict],
 ) -> None:
-    facts: dict[str, object] = {
-        "expected": commit.target_rows,
-        "observed": counts.by_window_column,
-        "observed_by_query_field": counts.by_query_field,
-    }
+    assert commit.target_rows is not None
+    since_commit = compare_hop(commit.target_rows, counts.by_window_column, 0, "target")
+    facts = since_commit.facts() | {"observed_by_query_field": counts.by_query_field}
     if not (counts.by_window_column == counts.by_query_field == commit.target_rows):
         run.pipeline.target.store_audit(run.slice, run.claim.epoch, FAIL)
         raise AuditMismatchError(

@@ -32,9 +32,10 @@ def claim_window(
     if request.is_retry:
         _wait_out_backoff(pipeline, store, fresh)
     claim = _claim_or_wait(pipeline, window, store, request, fresh, log)
-    clock = Clock(store.now())
-    runs = store.runs_of_window(fresh.key)
-    record = store.record(fresh.key) or fresh
+    state = store.look_up(fresh.key)
+    clock = Clock(state.now)
+    fresh = build_complete_pipeline_record(pipeline.record_plan(), window, epoch=claim.epoch)
+    record = state.record or fresh
     record = replace(
         record,
         time_interval=fresh.time_interval,
@@ -42,8 +43,8 @@ def claim_window(
         target_name=fresh.target_name,
         stage_path=fresh.stage_path,
         config_hash=fresh.config_hash,
-        pipeline_id=pipeline_id(pipeline.name, window.start, claim.epoch),
-        retry_attempt=failures_since_success(runs),
+        pipeline_id=fresh.pipeline_id,
+        retry_attempt=failures_since_success(state.runs),
         pipeline_start_time=clock.now(),
         pipeline_end_time=None,
         pipeline_status="PENDING",
@@ -65,7 +66,7 @@ def claim_window(
         config_hash=pipeline.config.config_hash,
     )
     row = store.save(claim, record, row) or row
-    return WindowRun(pipeline, window, store, request, claim, record, row, clock, log, lambda: None)
+    return WindowRun(pipeline, window, store, request, claim, record, row, state.runs, clock, log)
 
 
 def resume_window(
@@ -76,17 +77,15 @@ def resume_window(
     Raises ClaimLostError when that claim is no longer ours or the run was already closed.
     """
     fresh = build_complete_pipeline_record(pipeline.record_plan(), window)
-    claim = store.claim_of(fresh.key, request.run_id)
-    row = store.run_of(pipeline.name, request.run_id)
-    record = store.record(fresh.key)
+    state = store.look_up(fresh.key)
+    claim, row, record = state.claim_of(request.run_id), state.run_of(request.run_id), state.record
     if claim is None or row is None or record is None or row.epoch != claim.epoch:
         raise ClaimLostError(
             f"The run no longer holds the window {window.key} of {pipeline.name}.",
             hint="Another run took it over; look at its row in pipeline_execution_drive.",
         )
-    return WindowRun(
-        pipeline, window, store, request, claim, record, row, Clock(store.now()), log, lambda: None
-    )
+    clock = Clock(state.now)
+    return WindowRun(pipeline, window, store, request, claim, record, row, state.runs, clock, log)
 
 
 def failures_since_success(runs: Sequence[ExecutionRow]) -> int:
@@ -144,10 +143,11 @@ def _epoch_seen_elsewhere(pipeline: Pipeline, window: Window) -> int:
 
 
 def _wait_out_backoff(pipeline: Pipeline, store: DriveStore, record: PipelineRecord) -> None:
-    runs = store.runs_of_window(record.key)
+    state = store.look_up(record.key)
+    runs = state.runs
     if not runs or runs[0].pipeline_status != "FAILED" or not runs[0].pipeline_end_timestamp:
         return
     wanted = pipeline.config.retry.wait_seconds(failures_since_success(runs))
-    waited = (store.now() - runs[0].pipeline_end_timestamp).total_seconds()
+    waited = (state.now - runs[0].pipeline_end_timestamp).total_seconds()
     if wanted > waited:
         time.sleep(wanted - waited)

@@ -68,9 +68,7 @@ def clean_stage_location(run: WindowRun) -> None:
 def _superseded(run: WindowRun, before: datetime) -> list[AttemptPath]:
     """Attempts older than the newest whole one, begun before `before` or of unknown age."""
     attempts = run.pipeline.stage.attempts(run.slice)
-    begun = {
-        row.epoch: row.pipeline_start_timestamp for row in run.store.runs_of_window(run.record.key)
-    }
+    begun = {row.epoch: row.pipeline_start_timestamp for row in run.runs}
     return [
         AttemptPath(run.slice, epoch)
         for epoch in attempts[:-1]

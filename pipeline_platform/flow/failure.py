@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from pipeline_platform.errors import ClaimLostError, PipelineError
+from pipeline_platform.errors import AuditMismatchError, ClaimLostError, PipelineError
 from pipeline_platform.flow.phase import PhaseFailedError
 from pipeline_platform.flow.run import WindowRun
 from pipeline_platform.movement import AttemptPath
@@ -15,12 +15,13 @@ def record_failure(run: WindowRun, failed: PhaseFailedError) -> None:
 
     Process failure: the phase's partial data is removed, its fields are reset, completed phases
     are kept. Verification failure or audit mismatch: the stage is cleaned and the next attempt
-    starts from zero. Where the drive table cannot be reached, the lease's end frees the window.
+    starts from zero. Only a run that still holds the window cleans anything. Where the drive table
+    cannot be reached, the lease's end frees the window.
     """
     error = failed.error
     run.row = replace(run.row, pipeline_status="FAILED", error_category=error.category)
     run.end()
-    if isinstance(error, ClaimLostError):
+    if isinstance(error, ClaimLostError) or _lost_meanwhile(run):
         _despite_errors(run, "closing the row", lambda: run.store.close_run(run.row))
         return
     if error.from_zero:
@@ -40,14 +41,17 @@ def record_failure(run: WindowRun, failed: PhaseFailedError) -> None:
 
 
 def clean_attempt(run: WindowRun) -> None:
-    """Remove what this run staged; other attempts stay."""
-    run.pipeline.stage.delete(AttemptPath(run.slice, run.claim.epoch))
+    """Remove what this run staged, unless it is whole; other attempts stay."""
+    attempt = AttemptPath(run.slice, run.claim.epoch)
+    if run.pipeline.stage.open_manifest(attempt) is None:
+        run.pipeline.stage.delete(attempt)
 
 
 def clean_all_attempts(run: WindowRun) -> None:
-    """Remove every attempt of the window from the stage."""
+    """Remove the window from the stage; an attempt of a newer run, if there is one, stays."""
     for epoch in run.pipeline.stage.attempts(run.slice):
-        run.pipeline.stage.delete(AttemptPath(run.slice, epoch))
+        if epoch <= run.claim.epoch:
+            run.pipeline.stage.delete(AttemptPath(run.slice, epoch))
 
 
 def clean_target_location(run: WindowRun) -> None:
@@ -55,7 +59,20 @@ def clean_target_location(run: WindowRun) -> None:
     run.pipeline.target.delete_window(run.slice, run.claim.epoch)
 
 
+def _lost_meanwhile(run: WindowRun) -> bool:
+    try:
+        run.store.heartbeat(run.claim)
+    except ClaimLostError:
+        return True
+    except PipelineError:
+        return False
+    return False
+
+
 def _is_final(run: WindowRun, error: PipelineError) -> bool:
+    """A load that did not verify was rolled back: the rows that it left alone stay."""
+    if not isinstance(error, AuditMismatchError):
+        return False
     config = run.pipeline.config
     out_of_attempts = run.row.pipeline_retry_number >= config.retry.max_retries
     return out_of_attempts and config.phases.audit.on_final_mismatch == "delete"

@@ -66,6 +66,7 @@ class WindowRun:
     """The state that the phases of one step work on.
 
     `row` and `record` are what the step will hand over; nothing of them is stored until then.
+    `runs` are all runs of the window when the step began, newest first.
     """
 
     pipeline: Pipeline
@@ -75,9 +76,10 @@ class WindowRun:
     claim: Claim
     record: PipelineRecord
     row: ExecutionRow
+    runs: tuple[ExecutionRow, ...]
     clock: Clock
     log: Log
-    lease_is_ours: StillOurs
+    lease_is_ours: StillOurs = lambda: None
     deadline: float | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     checks: list[CheckOutcome] = field(default_factory=list)

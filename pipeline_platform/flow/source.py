@@ -14,14 +14,17 @@ from pipeline_platform.execution import PHASES, ExecutionRow
 from pipeline_platform.flow.phase import phase, skip_phase
 from pipeline_platform.flow.plan import Plan, decide
 from pipeline_platform.flow.run import CheckOutcome, WindowRun
+from pipeline_platform.moment import human_duration
 from pipeline_platform.movement import CommitRow, Prerequisite
 from pipeline_platform.record import (
     AUDIT,
     COMPLETED,
+    SOURCE_TO_STAGE,
     PipelineRecord,
     count_fields,
     started_over,
 )
+from pipeline_platform.tolerance import loss_percent
 
 
 def source_step(run: WindowRun) -> None:
@@ -91,11 +94,13 @@ def closed_as_dead(row: ExecutionRow, run: WindowRun) -> ExecutionRow:
     phases[stopped] = replace(
         phases[stopped], status="FAILED", error_message=message, end_timestamp=None
     )
+    now = run.clock.now()
     return replace(
         row,
         pipeline_status="FAILED",
         phases=phases,
-        pipeline_end_timestamp=run.clock.now(),
+        pipeline_end_timestamp=now,
+        pipeline_run_duration=human_duration((now - row.pipeline_start_timestamp).total_seconds()),
         error_category=TransientError.category,
     )
 
@@ -117,6 +122,7 @@ def guard_against_shrinking(run: WindowRun, rows: int, commit: CommitRow | None)
             hint="If the rows are rightly gone, run the window with --force "
             "(tag pipeline_platform/force: true).",
             facts={"observed": rows, "expected": before,
+                   "loss_percent": float(loss_percent(before, rows)),
                    "tolerance_percent": float(limits.max_shrink_percent)},
         )  # fmt: skip
     if rows == 0 and limits.on_empty_window == "fail":
@@ -128,8 +134,8 @@ def guard_against_shrinking(run: WindowRun, rows: int, commit: CommitRow | None)
 
 
 def _previous_phases(run: WindowRun) -> list[str]:
-    runs = [row for row in run.store.runs_of_window(run.record.key) if row.epoch < run.claim.epoch]
-    return runs[0].phases_completed if runs else []
+    earlier = (row for row in run.runs if row.epoch < run.claim.epoch)
+    return next((row.phases_completed for row in earlier), [])
 
 
 def _require_ready(run: WindowRun) -> None:
@@ -171,7 +177,10 @@ def _apply(run: WindowRun, plan: Plan) -> None:
     elif plan.action == "start_over":
         run.record = started_over(run.record)
     else:
-        run.change_record(source_to_stage_ingestion_status=COMPLETED)
+        run.change_record(
+            source_to_stage_ingestion_status=COMPLETED,
+            phase_completed=run.record.phase_completed or SOURCE_TO_STAGE,
+        )
 
 
 def completed_from_commit(record: PipelineRecord, commit: CommitRow) -> PipelineRecord:

@@ -6,7 +6,12 @@ from typing import Any
 
 from pipeline_platform.drive_table.heartbeat import heartbeat
 from pipeline_platform.drive_table.store import Claim, DriveStore
-from pipeline_platform.errors import PermanentError, PipelineError
+from pipeline_platform.errors import (
+    ClaimLostError,
+    PermanentError,
+    PipelineError,
+    WindowHeldError,
+)
 from pipeline_platform.execution import PHASES, ExecutionRow
 from pipeline_platform.flow.audit import audit_step
 from pipeline_platform.flow.claim import claim_window, resume_window
@@ -90,7 +95,7 @@ def perform(
         error = as_pipeline_error(caught)
         raise StepFailedError(error, _failed_check(step, error), None, None) from caught
     try:
-        with heartbeat(store, run.claim) as pulse:
+        with heartbeat(store, run.claim, now=run.clock.now()) as pulse:
             run.lease_is_ours = pulse.still_ours
             if request.first:
                 prepare(run)
@@ -150,5 +155,7 @@ def _outside_phase(run: WindowRun, caught: BaseException) -> PhaseFailedError:
 
 
 def _failed_check(step: str, error: PipelineError) -> CheckOutcome | None:
+    if isinstance(error, (ClaimLostError, WindowHeldError)):
+        return None  # the run that has the window gives the verdict
     name = CHECK_OF_STEP.get(step)
     return CheckOutcome(name, False, str(error), error.facts) if name else None

@@ -88,15 +88,27 @@ class Conversion:
 
 
 def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Arrow reads a number of more than 38 digits as another one, without an error."""
     if not (pa.types.is_decimal(kind) and pa.types.is_string(array.type)):
         return array.cast(kind)
-    if (pc.max(pc.binary_length(array)).as_py() or 0) <= _SAFE_DIGITS:
+    if _is_safe_for_arrow(array, kind):
         return array.cast(kind)
     numbers = [None if text is None else Decimal(text) for text in array.to_pylist()]
     if any(number is not None and not _fits(number, kind) for number in numbers):
         raise ValueError("more digits than the type has")
     return pa.array(numbers, kind)
+
+
+def _is_safe_for_arrow(array: pa.Array, kind: pa.Decimal128Type) -> bool:
+    """Whether Arrow's cast cannot overflow, which it does without an error.
+
+    Neither the digits of a text nor its digits before the point plus the scale may pass 38.
+    """
+    longest = pc.max(pc.binary_length(array)).as_py() or 0
+    if longest + kind.scale <= _SAFE_DIGITS:
+        return True
+    point = pc.find_substring(array, ".")
+    whole = pc.if_else(pc.less(point, 0), pc.binary_length(array), point)
+    return bool(longest <= _SAFE_DIGITS and pc.max(whole).as_py() + kind.scale <= _SAFE_DIGITS)
 
 
 def _fits(number: Decimal, kind: pa.Decimal128Type) -> bool:

@@ -15,6 +15,7 @@ from pipeline_platform.errors import (
     PermanentError,
     VerificationError,
 )
+from pipeline_platform.fault_points import fault_point
 from pipeline_platform.movement import (
     AttemptPath,
     Manifest,
@@ -29,6 +30,7 @@ from pipeline_platform.stages.one_behind import OneBehind
 from pipeline_platform.stages.parquet import HashedSink, ParquetFiles, stored_schema
 from pipeline_platform.stages.storage import Storage
 from pipeline_platform.stages.summary import SummaryOfColumns
+from pipeline_platform.tolerance import compare_hop
 
 MANIFEST_NAME = "manifest.json"
 _PIPELINE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -90,6 +92,7 @@ def write_attempt(
         for batch in snapshot.batches:
             still_ours()
             behind.run(take, batch)
+            fault_point("stage.after_batch")
         behind.wait()
         staged_files = files.finish()
         rejected_file = rejected.finish()
@@ -119,6 +122,7 @@ def write_attempt(
         )
     )
     still_ours()
+    fault_point("stage.before_manifest")
     put_manifest(storage, manifest_path, data)
     return manifest
 
@@ -186,11 +190,8 @@ def _staged_rows(batch: SourceBatch, given: pa.Schema, stored: pa.Schema) -> pa.
 
 
 def _require_whole(attempt: AttemptPath, snapshot: Snapshot, rows: int, rejected: int) -> None:
-    facts: dict[str, object] = {
-        "expected": snapshot.count,
-        "observed": rows + rejected,
-        "rejected": rejected,
-    }
+    hop = compare_hop(snapshot.count, rows + rejected, 0, "source to stage")
+    facts = hop.facts() | {"rejected": rejected}
     if rows + rejected != snapshot.count:
         raise VerificationError(
             f"{attempt.window}: {rows} rows staged and {rejected} rejected, but the snapshot "

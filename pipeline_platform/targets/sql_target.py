@@ -75,15 +75,12 @@ class SqlTarget(SqlTable):
         manifest = request.manifest
         window = manifest.attempt.window
         check_files(request)
-        fault_point("load.before_commit_row")
-        with self._connect() as session:
-            session.changed(self._sql(commits.ENSURE), commits.key_values(window))
-        fault_point("load.before_begin")
         loaded, resolved = self._transaction(
             "load",
             window,
             request.epoch,
             lambda session: self._replace_window(session, request, window),
+            before=lambda session: self._ensure_commit_row(session, window),
             arrived=lambda row: row.epoch == request.epoch and row.manifest_hash == manifest.hash,
         )
         loaded.details["outcome_resolved"] = resolved
@@ -192,6 +189,12 @@ class SqlTarget(SqlTable):
         request.still_ours()
         return _Loaded(commit, counts, details)
 
+    def _ensure_commit_row(self, session: Session, window: WindowSlice) -> None:
+        """A row to fence on, in a transaction of its own: its locks outlive no failed load."""
+        fault_point("load.before_commit_row")
+        session.changed(self._sql(commits.ENSURE), commits.key_values(window))
+        fault_point("load.before_begin")
+
     def _transaction(
         self,
         purpose: str,
@@ -200,13 +203,16 @@ class SqlTarget(SqlTable):
         body: Callable[[Session], T],
         *,
         arrived: Callable[[CommitRow], bool],
+        before: Callable[[Session], None] = lambda session: None,
     ) -> tuple[T, bool]:
         """Run `body` in one transaction; says also whether its commit's outcome was in doubt.
 
+        `before` runs ahead of it on the same connection, committing by itself.
         A commit that did not answer is never guessed about: a fencing write on a fresh connection
         waits for it, and `arrived` judges the commit row as it was before that write.
         """
         with self._connect() as session:
+            before(session)
             try:
                 session.run("BEGIN")
                 fault_point(f"{purpose}.after_begin")
@@ -225,9 +231,9 @@ class SqlTarget(SqlTable):
             else:
                 return result, False
         fault_point(f"{purpose}.before_resolve")
-        before, _ = self._settle(window, epoch)
+        found, _ = self._settle(window, epoch)
         fault_point(f"{purpose}.after_resolve")
-        if arrived(before):
+        if arrived(found):
             return result, True
         cause = doubt if isinstance(doubt, PipelineError) else self._mapped(doubt)
         kind = TransientError if isinstance(cause, TransientError) else type(cause)

@@ -69,7 +69,7 @@ def test_a_moved_window_is_not_requested_again_and_then_nothing_is_opened(
         def __getattr__(self, name: str) -> Any:
             raise AssertionError("the warehouse was opened")
 
-    third = look(orders, Closed(), NOON, cursor_of(second))  # type: ignore[arg-type]
+    third = look(orders, Closed(), NOON, cursor_of(second))
     assert keys(third) == []
     tomorrow = look(orders, store, NOON + timedelta(days=1), cursor_of(third))
     assert keys(tomorrow) == ["2024-01-04"]

@@ -39,12 +39,12 @@ class ClaimContract:
         claim = claimed(store, a_record())
         assert store.claim(a_record(), "run-2") is None
         assert store.claim(a_record(), "run-1") is None
-        assert store.claim_of(key_of(), "run-1") == claim
-        assert store.claim_of(key_of(), "run-2") is None
+        assert store.look_up(key_of()).claim_of("run-1") == claim
+        assert store.look_up(key_of()).claim_of("run-2") is None
 
     def test_a_released_window_is_claimed_at_the_next_epoch(self, store: DriveStore) -> None:
         store.save(claimed(store, a_record()), None, None, release=True)
-        assert store.claim_of(key_of(), "run-1") is None
+        assert store.look_up(key_of()).claim_of("run-1") is None
         assert claimed(store, a_record(), "run-2").epoch == 2
 
     def test_an_expired_lease_is_taken_over(self, store: DriveStore) -> None:
@@ -72,7 +72,7 @@ class ClaimContract:
             winners = [result for result in results if result is not None]
             assert len(winners) == 1
             assert winners[0].epoch == 1
-            assert store.claim_of(record.key, winners[0].owner) == winners[0]
+            assert store.look_up(record.key).claim_of(winners[0].owner) == winners[0]
 
     def test_heartbeat_extends(self, store: DriveStore) -> None:
         claim = claimed(store, a_record(), lease_seconds=SHORT)

@@ -41,7 +41,7 @@ class RecordContract:
     def test_record_of_an_unknown_key(self, store: DriveStore) -> None:
         assert store.record(key_of()) is None
         assert store.latest_record("orders") is None
-        assert store.claim_of(key_of(), "run-1") is None
+        assert store.look_up(key_of()).claim_of("run-1") is None
 
     def test_pending_is_oldest_first_free_and_of_this_pipeline(self, store: DriveStore) -> None:
         store.register([a_record(hour) for hour in (3, 1, 2, 0)] + [a_record(0, "other")])

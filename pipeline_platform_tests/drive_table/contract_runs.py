@@ -152,7 +152,7 @@ class RunContract:
         assert row is not None
         assert store.dead_runs() == []
         assert not store.close_run(replace(row, pipeline_status="FAILED"))
-        assert store.claim_of(key_of(), "run-1") == claim
+        assert store.look_up(key_of()).claim_of("run-1") == claim
 
     def test_a_run_that_died_is_closed_once(self, store: DriveStore) -> None:
         claim = claimed(store, a_record(), lease_seconds=SHORT)
@@ -189,7 +189,7 @@ class RunContract:
         assert row is not None
         assert store.dead_runs() == [row]
         assert store.close_run(replace(row, pipeline_status="FAILED"))
-        assert store.claim_of(key_of(), "run-2") == new
+        assert store.look_up(key_of()).claim_of("run-2") == new
 
     def test_a_run_released_while_running_is_dead(self, store: DriveStore) -> None:
         claim = claimed(store, a_record())

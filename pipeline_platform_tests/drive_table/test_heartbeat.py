@@ -63,7 +63,7 @@ def test_it_extends_the_lease_and_leaves_no_thread(store: FailingStore) -> None:
         until(lambda: pulse.claim.lease_until > first.lease_until)
         pulse.still_ours()
     assert not beating()
-    assert store.claim_of(claim.key, "run-1") == pulse.claim
+    assert store.look_up(claim.key).claim_of("run-1") == pulse.claim
     asked = store.asked
     time.sleep(0.06)
     assert store.asked == asked
