@@ -1,21 +1,25 @@
-# Needs Python 3.10 or newer and make; everything else is installed into .venv.
+# Needs Python 3.10 to 3.13 and make; everything else is installed into .venv.
 PYTHON ?= python3
 VENV := .venv
-UV := $(VENV)/bin/uv
-BIN := $(VENV)/bin
+BIN := $(CURDIR)/$(VENV)/bin
+UV := $(BIN)/uv
 export DAGSTER_HOME ?= $(CURDIR)
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
+# Commands find the environment as if it were activated.
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+export PATH := $(BIN):$(PATH)
 
 .PHONY: install demo test lint ui clean
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml uv.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-	  { echo "Python 3.10 or newer is needed, $(PYTHON) is older; try make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
+	  { echo "Python 3.10 to 3.13 is needed, and $(PYTHON) is not; try make PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
-	@$(UV) sync --quiet --frozen --all-extras --python $(BIN)/python
+	@$(UV) sync --quiet --frozen --all-extras --compile-bytecode --python $(BIN)/python
+	@# The lock does not hold uv itself: sync removed it.
 	@test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
 	@touch $@
 

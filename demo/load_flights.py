@@ -22,8 +22,8 @@ def flights_csv(folder: Path) -> Path:
         return Path(zipped.extract("flights.csv", folder))
 
 
-def main() -> None:
-    """Create the table anew unless it is complete."""
+def main() -> int:
+    """Create the table anew unless it is complete; the rows in it."""
     DATABASE.parent.mkdir(parents=True, exist_ok=True)
     with duckdb.connect(str(DATABASE)) as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -36,7 +36,7 @@ def main() -> None:
                 [str(csv)],
             )
             csv.unlink()
-        print(f"{DATABASE}: table flights, {_rows(connection):,} rows")
+        return _rows(connection)
 
 
 def _rows(connection: duckdb.DuckDBPyConnection) -> int:

@@ -1,25 +1,23 @@
 """Commands: `run`, `status`, `validate`.
 
-Exit codes: 0 success or already right, 1 failed, 2 bad usage or config.
+Exit codes: 0 success or already right, 1 failed, 2 bad usage or config, 130 interrupted.
 """
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from pipeline_platform.errors import ConfigurationError, PipelineError
 from pipeline_platform.project import Project, find_project
-from pipeline_platform.report import records_table, results_table, runs_table
-from pipeline_platform.runner import run_window
+from pipeline_platform.report import console, records_table, results_table, runs_table, window_line
+from pipeline_platform.runner import WindowResult, run_window
 from pipeline_platform.validation import Finding, validate_path, validate_project
 
-FAILED, BAD_USAGE = 1, 2
+FAILED, BAD_USAGE, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     help="Time-windowed data pipelines: run a window, see what happened, check a config.",
@@ -27,8 +25,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console()
-err = Console(stderr=True)
+out = console()
+err = console(stderr=True)
 
 
 @app.callback()
@@ -50,16 +48,17 @@ def run(
     """Move windows from source to target through Dagster, with retries and backoff."""
     with _reported_errors():
         project = _enter_project()
-        found = project.pipeline(pipeline)
-        windows = [found.pipeline.windows.window_of_key(key) for key in window]
+        plan = project.pipeline(pipeline).pipeline.windows
+        windows = [plan.window_of_key(key) for key in dict.fromkeys(window)]
         results = []
         with project.instance() as instance:
             for one in windows:
                 with out.status(f"{pipeline} {one.key} ..."):
-                    result = run_window(project, pipeline, one, instance, force=force)
+                    result = run_window(
+                        project, pipeline, one, instance, force=force, before_retry=_tell_retry
+                    )
                 results.append(result)
-                verdict = "[green]✓[/]" if result.success else "[red]✗[/]"
-                out.print(f"{verdict} {pipeline} {one.key}  {result.reason}", highlight=False)
+                out.print(window_line(pipeline, result))
         out.print(results_table(pipeline, results))
         if not all(result.success for result in results):
             raise typer.Exit(FAILED)
@@ -75,13 +74,15 @@ def status(
     """Show the windows of a pipeline and its latest runs, from the drive table."""
     with _reported_errors():
         project = _enter_project()
-        names = [pipeline] if pipeline else sorted(project.pipelines())
-        for name in names:
-            project.pipeline(name)
-        store = project.store()
+        names = [project.pipeline(pipeline).pipeline.name] if pipeline else [*project.pipelines]
+        if not names:
+            out.print(f"There is no pipeline in {project.root} yet.", markup=False)
+            return
+        store = project.store
         store.migrate()
-        out.print(records_table(store, names))
-        out.print(runs_table(store, names, limit))
+        out.print(records_table(store, sorted(names)))
+        runs = runs_table(store, sorted(names), limit)
+        out.print(runs if runs.row_count else "No run yet.")
 
 
 @app.command()
@@ -99,20 +100,25 @@ def validate(
     """Check configs, and that source, stage and target are there and fit."""
     with _reported_errors():
         if path is not None:
-            findings = list(validate_path(path.resolve(), connect=connect))
+            findings = validate_path(path.resolve(), connect=connect)
         else:
-            findings = list(validate_project(_enter_project(), connect=connect))
+            findings = validate_project(_enter_project(), connect=connect)
+        passed = True
         for finding in findings:
             _print_finding(finding)
-        if not all(finding.passed for finding in findings):
+            passed = passed and finding.passed
+        if not passed:
             raise typer.Exit(BAD_USAGE)
 
 
 def _print_finding(finding: Finding) -> None:
-    mark = "[green]✓[/]" if finding.passed else "[red]✗[/]"
-    console = out if finding.passed else err
-    console.print(f"{mark} {finding.where}  ", end="", highlight=False)
-    console.print(finding.text, markup=False, highlight=False, soft_wrap=True)
+    console, mark = (out, "[green]✓[/]") if finding.passed else (err, "[red]✗[/]")
+    console.print(f"{mark} ", end="")
+    console.print(f"{finding.where}  {finding.text}", markup=False)
+
+
+def _tell_retry(result: WindowResult) -> None:
+    err.print(f"attempt {result.attempts}: {result.reason} Trying again.", markup=False)
 
 
 def _enter_project() -> Project:
@@ -126,15 +132,13 @@ def _enter_project() -> Project:
 def _reported_errors() -> Iterator[None]:
     try:
         yield
-    except ConfigurationError as error:
-        err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(BAD_USAGE) from error
     except PipelineError as error:
-        err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(FAILED) from error
-    except KeyboardInterrupt:
-        err.print("Interrupted; the window is free again and may be run again.", style="red")
-        sys.exit(130)
+        err.print(str(error), style="red", markup=False)
+        bad_usage = isinstance(error, ConfigurationError)
+        raise typer.Exit(BAD_USAGE if bad_usage else FAILED) from error
+    except KeyboardInterrupt as interrupt:
+        err.print("Interrupted; a window that was running is free again.", style="red")
+        raise typer.Exit(INTERRUPTED) from interrupt
 
 
 if __name__ == "__main__":

@@ -13,7 +13,12 @@ from pydantic import BaseModel
 from typing_extensions import Self
 
 from pipeline_platform.automation.due_windows import due_windows_sensor
-from pipeline_platform.config.attributes import PipelineAttributes, StateAttributes, load_attributes
+from pipeline_platform.config.attributes import (
+    PipelineAttributes,
+    StateAttributes,
+    load_attributes,
+    load_state,
+)
 from pipeline_platform.config.load import LoadedConfig
 from pipeline_platform.drive_table.io_manager import (
     DRIVE_TABLE,
@@ -34,6 +39,7 @@ class WindowedPipeline(dg.Component):
     """
 
     def __init__(self, loaded: LoadedConfig) -> None:
+        self.loaded = loaded
         self.pipeline = Pipeline(loaded.config, loaded.base_dir)
 
     @classmethod
@@ -96,8 +102,7 @@ class DriveTable(dg.Component):
         """Read the connection; secrets stay references until they are used."""
         assert isinstance(attributes, StateAttributes)
         values = context.resolution_context.resolve_value(attributes.root, as_type=dict)
-        where = f"{context.path.name}/defs.yaml"
-        return cls(StateAttributes.checked(values, where), Path(context.project_root))
+        return cls(load_state(values, context.path), Path(context.project_root))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The IO manager under the key that every pipeline's assets use."""

@@ -17,6 +17,10 @@ from pipeline_platform.errors import DataError, PermanentError, PipelineError, T
 _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 0.5
 
+# Files that this process writes. They are never opened read-only: a long read would keep the same
+# process's heartbeat from writing to the drive table in the same file.
+_written: set[Path] = set()
+
 
 @contextmanager
 def connect_duckdb(
@@ -68,10 +72,11 @@ def _open(path: Path, read_only: bool, deadline: float) -> duckdb.DuckDBPyConnec
         )
     if not read_only:
         _make_folder(path.parent)
+        _written.add(path)
     pause = _FIRST_PAUSE_SECONDS
     while True:
         try:
-            return _open_now(path, read_only)
+            return _open_now(path, read_only and path not in _written)
         except duckdb.Error as error:
             left = deadline - time.monotonic()
             if not (_is_lock(error) or _is_busy_here(error)) or left <= 0:

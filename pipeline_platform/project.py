@@ -3,66 +3,44 @@
 import importlib
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from pipeline_platform.component import DriveTable, WindowedPipeline
 from pipeline_platform.drive_table.store import DriveStore
-from pipeline_platform.errors import ConfigurationError
+from pipeline_platform.errors import ConfigurationError, PipelineError
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+DAGSTER_YAML = "dagster.yaml"
+
 
 @dataclass(frozen=True)
 class Project:
-    """A folder whose pyproject.toml has `[tool.dg.project]`."""
+    """A folder whose pyproject.toml has `[tool.dg.project]`. What it loads, it loads once.
+
+    A config that is wrong is a ConfigurationError, whatever Dagster wraps around it.
+    """
 
     root: Path
     root_module: str
 
     @cached_property
-    def components(self) -> dg.ComponentTree:
-        """The components below the project's `defs/`."""
-        self._importable()
-        return dg.ComponentTree.for_project(self.root)
-
-    def pipelines(self) -> dict[str, WindowedPipeline]:
-        """All pipelines by name."""
-        found = self.components.get_all_components(of_type=WindowedPipeline)
-        return {component.pipeline.name: component for component in found}
-
-    def pipeline(self, name: str) -> WindowedPipeline:
-        """One pipeline; ConfigurationError lists the others if there is none of that name."""
-        pipelines = self.pipelines()
-        if name not in pipelines:
-            known = ", ".join(sorted(pipelines)) or "none"
-            raise ConfigurationError(
-                f"There is no pipeline {name!r} in {self.root}.", hint=f"Known: {known}."
-            )
-        return pipelines[name]
-
-    def store(self) -> DriveStore:
-        """The drive store of the project."""
-        tables = self.components.get_all_components(of_type=DriveTable)
-        if len(tables) != 1:
-            raise ConfigurationError(
-                f"{self.root} has {len(tables)} components of type pipeline_platform.DriveTable.",
-                hint="It needs exactly one, e.g. defs/drive_table/defs.yaml.",
-            )
-        return tables[0].io_manager.store
-
     def definitions(self) -> dg.Definitions:
         """What the Dagster UI loads: `definitions.py` of the root module."""
-        self._importable()
-        module = importlib.import_module(f"{self.root_module}.definitions")
-        found = getattr(module, "defs", None)
-        loaded = found() if callable(found) else found
+        with self._loading():
+            module = importlib.import_module(f"{self.root_module}.definitions")
+            found = getattr(module, "defs", None)
+            loaded = found() if callable(found) else found
         if not isinstance(loaded, dg.Definitions):
             raise ConfigurationError(
                 f"{self.root_module}.definitions has no `defs`.",
@@ -71,28 +49,103 @@ class Project:
             )
         return loaded
 
+    @cached_property
+    def components(self) -> dg.ComponentTree:
+        """The components below the project's `defs/`: those of the definitions."""
+        tree = self.definitions.component_tree
+        with self._loading():
+            return tree if tree is not None else dg.ComponentTree.for_project(self.root)
+
+    @cached_property
+    def pipelines(self) -> Mapping[str, WindowedPipeline]:
+        """All pipelines by name; ConfigurationError if two have the same."""
+        with self._loading():
+            components = self.components.get_all_components(of_type=WindowedPipeline)
+        found: dict[str, WindowedPipeline] = {}
+        for component in components:
+            other = found.setdefault(component.pipeline.name, component)
+            if other is not component:
+                raise ConfigurationError(
+                    f"Two pipelines are called {component.pipeline.name}: in {other.loaded.path} "
+                    f"and in {component.loaded.path}.",
+                    hint="Give one of them another pipeline_metadata.pipeline_name.",
+                )
+        return found
+
+    def pipeline(self, name: str) -> WindowedPipeline:
+        """One pipeline; ConfigurationError lists the others if there is none of that name."""
+        if name not in self.pipelines:
+            known = ", ".join(sorted(self.pipelines)) or "none"
+            raise ConfigurationError(
+                f"There is no pipeline {name!r} in {self.root}.", hint=f"Known: {known}."
+            )
+        return self.pipelines[name]
+
+    @cached_property
+    def store(self) -> DriveStore:
+        """The drive store of the project."""
+        with self._loading():
+            tables = self.components.get_all_components(of_type=DriveTable)
+        if len(tables) != 1:
+            raise ConfigurationError(
+                f"{self.root} has {len(tables)} components of type pipeline_platform.DriveTable.",
+                hint="It needs exactly one, e.g. defs/drive_table/defs.yaml.",
+            )
+        return tables[0].io_manager.store
+
     def job(self, pipeline_name: str) -> dg.JobDefinition:
         """The job of one pipeline, the same as in the UI."""
         name = self.pipeline(pipeline_name).job_name
-        return self.definitions().resolve_job_def(name)
+        with self._loading():
+            return self.definitions.resolve_job_def(name)
 
     def instance(self) -> dg.DagsterInstance:
-        """Dagster's instance: DAGSTER_HOME if set, else the project's own folder.
+        """Dagster's instance: DAGSTER_HOME if set, else the nearest folder with a dagster.yaml.
 
-        Never a temporary one by accident: a project without dagster.yaml is a ConfigurationError.
+        Never a temporary one by accident: a project without either is a ConfigurationError.
         """
-        if not os.environ.get("DAGSTER_HOME"):
-            if not (self.root / "dagster.yaml").exists():
+        home = os.environ.get("DAGSTER_HOME")
+        if not home:
+            folders = (self.root, *self.root.parents)
+            found = next((one for one in folders if (one / DAGSTER_YAML).exists()), None)
+            if found is None:
                 raise ConfigurationError(
-                    f"DAGSTER_HOME is not set and {self.root} has no dagster.yaml.",
+                    f"DAGSTER_HOME is not set, and there is no {DAGSTER_YAML} in {self.root} or "
+                    "above it.",
                     hint="Set DAGSTER_HOME, or put a dagster.yaml beside pyproject.toml.",
                 )
-            os.environ["DAGSTER_HOME"] = str(self.root)
-        return dg.DagsterInstance.get()
+            os.environ["DAGSTER_HOME"] = str(found)
+        elif not (Path(home).is_absolute() and Path(home).is_dir()):
+            raise ConfigurationError(
+                f"DAGSTER_HOME is {home}, which is not the absolute path of a folder.",
+                hint="Set it to the folder of your dagster.yaml, or unset it.",
+            )
+        try:
+            return dg.DagsterInstance.get()
+        except Exception as error:
+            raise ConfigurationError(
+                f"Dagster cannot open its instance in {os.environ['DAGSTER_HOME']}: {error}",
+                hint=f"Check the storage in its {DAGSTER_YAML}.",
+            ) from error
 
-    def _importable(self) -> None:
+    @contextmanager
+    def _loading(self) -> Iterator[None]:
         if str(self.root) not in sys.path:
             sys.path.insert(0, str(self.root))
+        try:
+            yield
+        except PipelineError:
+            raise
+        except Exception as error:
+            causes = list(_causes(error))
+            for cause in causes:
+                if isinstance(cause, PipelineError):
+                    raise cause from None
+            raise ConfigurationError(
+                f"The project {self.root} cannot be loaded: "
+                f"{type(causes[-1]).__name__}: {causes[-1]}",
+                hint="`dg check yaml` and `dg check defs` show more.",
+            ) from error
 
 
 def find_project(start: Path) -> Project:
@@ -100,10 +153,13 @@ def find_project(start: Path) -> Project:
     for folder in [start.resolve(), *start.resolve().parents]:
         file = folder / "pyproject.toml"
         if file.exists():
-            settings = tomllib.loads(file.read_text()).get("tool", {}).get("dg", {})
-            module = settings.get("project", {}).get("root_module")
+            try:
+                settings = tomllib.loads(file.read_text(encoding="utf-8"))
+            except tomllib.TOMLDecodeError as error:
+                raise ConfigurationError(f"{file} is not TOML: {error}.") from None
+            module = settings.get("tool", {}).get("dg", {}).get("project", {}).get("root_module")
             if module:
-                return Project(folder, module)
+                return _project_at(folder, module)
     raise ConfigurationError(
         f"No Dagster project found in {start} or above it.",
         hint="A project is a folder whose pyproject.toml has [tool.dg.project] root_module.",
@@ -111,10 +167,36 @@ def find_project(start: Path) -> Project:
 
 
 @lru_cache(maxsize=1)
-def _project_at(root: str) -> Project:
-    return find_project(Path(root))
+def _project_at(root: Path, root_module: str) -> Project:
+    return Project(root, root_module)
 
 
 def reconstruct_job(root: str, pipeline_name: str) -> dg.JobDefinition:
     """The job, for `dg.build_reconstructable_job`; both arguments are plain text."""
-    return _project_at(root).job(pipeline_name)
+    return find_project(Path(root)).job(pipeline_name)
+
+
+def resolve_templates(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Attributes of a component with `{{ env.NAME }}` in them resolved, as Dagster does it.
+
+    ConfigurationError if one cannot be resolved from the environment alone.
+    """
+    try:
+        context = dg.ResolutionContext.default()
+        resolved: Mapping[str, Any] = context.resolve_value(dict(attributes), as_type=dict)
+    except Exception as error:
+        raise ConfigurationError(
+            f"A template cannot be resolved: {list(_causes(error))[-1]}.",
+            hint="Set the variable; other templates only `dg check defs` can check.",
+        ) from error
+    return resolved
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and what it was raised from, outermost first."""
+    found: BaseException | None = error
+    seen: set[int] = set()
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        yield found
+        found = found.__cause__ or found.__context__

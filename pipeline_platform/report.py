@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline_platform.drive_table.store import DriveStore
@@ -10,11 +12,31 @@ from pipeline_platform.runner import WindowResult
 from pipeline_platform.tolerance import loss_percent
 
 _COLORS = {"SUCCESS": "green", "SKIPPED": "cyan", "FAILED": "red", "RUNNING": "yellow"}
+# Nothing is cut or folded in a file or a pipe.
+_WIDTH_OF_A_FILE = 1000
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where reports go: as wide as the terminal, and as wide as it takes elsewhere."""
+    found = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not found.is_terminal:
+        found.width = _WIDTH_OF_A_FILE
+    return found
+
+
+def window_line(pipeline: str, result: WindowResult) -> str:
+    """What became of one window, in one line (rich markup)."""
+    mark = "[green]✓[/]" if result.success else "[red]✗[/]"
+    tries = f" after {result.attempts} attempts" if result.attempts > 1 else ""
+    rows = _counts(result.row)[2] if result.row and result.verdict == "SUCCESS" else None
+    moved = [f"{rows:,} rows"] if rows is not None else []
+    text = "; ".join([*moved, *([result.reason] if result.reason else [])])
+    return f"{mark} {pipeline} {result.window.key}  {result.verdict}{tries}: {escape(text)}"
 
 
 def results_table(pipeline: str, results: Sequence[WindowResult]) -> Table:
     """One line per window: rows at source, stage and target, loss, verdict, seconds."""
-    table = Table(title=f"Pipeline {pipeline}")
+    table = _table(f"Pipeline {pipeline}")
     table.add_column("window")
     for name in ("source", "stage", "target"):
         table.add_column(f"rows at {name}", justify="right")
@@ -26,12 +48,11 @@ def results_table(pipeline: str, results: Sequence[WindowResult]) -> Table:
         counts = _counts(row) if row else (None, None, None)
         source, _, target = counts
         loss = "" if source is None or target is None else f"{loss_percent(source, target)} %"
-        verdict = row.pipeline_status if row else "NOT RUN"
         table.add_row(
             result.window.key,
             *("" if count is None else f"{count:,}" for count in counts),
             loss,
-            f"[{_COLORS.get(verdict, 'red')}]{verdict}[/]",
+            f"[{_COLORS.get(result.verdict, 'red')}]{result.verdict}[/]",
             f"{_seconds(row):.1f}" if row else "",
         )
     return table
@@ -39,7 +60,7 @@ def results_table(pipeline: str, results: Sequence[WindowResult]) -> Table:
 
 def records_table(store: DriveStore, names: Sequence[str]) -> Table:
     """Windows of each pipeline by state."""
-    table = Table(title=f"Windows in {store.name}")
+    table = _table(f"Windows in {store.name}")
     for column in ("pipeline", "completed", "pending", "held now", "latest completed"):
         table.add_column(column, justify="left" if column == "pipeline" else "right")
     for name in names:
@@ -57,7 +78,7 @@ def records_table(store: DriveStore, names: Sequence[str]) -> Table:
 
 def runs_table(store: DriveStore, names: Sequence[str], limit: int) -> Table:
     """Latest runs, newest first, with where they failed and why."""
-    table = Table(title="Latest runs")
+    table = _table("Latest runs")
     for column in ("run", "status", "retry", "started", "took", "failed at", "why"):
         table.add_column(column, overflow="fold")
     rows = [row for name in names for row in store.latest_runs(name, limit)]
@@ -72,9 +93,13 @@ def runs_table(store: DriveStore, names: Sequence[str], limit: int) -> Table:
             row.pipeline_start_timestamp.strftime("%Y-%m-%d %H:%M:%S UTC"),
             row.pipeline_run_duration or "",
             failed or "",
-            error or "",
+            escape(error or ""),
         )
     return table
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left")
 
 
 def _counts(row: ExecutionRow) -> tuple[int | None, int | None, int | None]:

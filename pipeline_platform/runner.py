@@ -1,5 +1,6 @@
 """Runs one window through Dagster from a command: the same job as in the UI, with its retries."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import dagster as dg
@@ -22,6 +23,11 @@ class WindowResult:
     reason: str
     attempts: int
 
+    @property
+    def verdict(self) -> str:
+        """Status of the last run; NOT RUN if it never got the window."""
+        return self.row.pipeline_status if self.row else "NOT RUN"
+
 
 def run_window(
     project: Project,
@@ -30,11 +36,12 @@ def run_window(
     instance: dg.DagsterInstance,
     *,
     force: bool = False,
+    before_retry: Callable[[WindowResult], None] | None = None,
 ) -> WindowResult:
     """Run a window, and again after its backoff while that may help, at most `max_retries` times.
 
-    Every attempt is a Dagster run of its own, linked to the one before it. An interrupt is not
-    retried; it leaves this function as it came.
+    Every attempt is a Dagster run of its own, linked to the one before it; `before_retry` is told
+    how it ended. An interrupt is not retried: it leaves this function as KeyboardInterrupt.
     """
     retry = project.pipeline(pipeline_name).pipeline.config.retry
     job = dg.build_reconstructable_job(
@@ -49,21 +56,27 @@ def run_window(
             tags[FORCE_TAG] = "true"
         if parent is not None:
             tags[RETRY_NUMBER_TAG] = str(attempt)
-        result = dg.execute_job(
-            job,
-            instance=instance,
-            run_config=_QUIET,
-            tags=tags,
-            raise_on_error=False,
-            reexecution_options=dg.ReexecutionOptions(parent_run_id=parent) if parent else None,
-        )
-        parent = result.run_id
-        run = instance.get_run_by_id(result.run_id)
+        try:
+            done = dg.execute_job(
+                job,
+                instance=instance,
+                run_config=_QUIET,
+                tags=tags,
+                raise_on_error=False,
+                reexecution_options=dg.ReexecutionOptions(parent_run_id=parent) if parent else None,
+            )
+        except dg.DagsterExecutionInterruptedError as interrupt:
+            raise KeyboardInterrupt from interrupt
+        parent = done.run_id
+        row = project.store.run_of(pipeline_name, done.run_id)
+        result = WindowResult(window, done.success, row, _reason(done, row), attempt + 1)
+        run = instance.get_run_by_id(done.run_id)
         retryable = run is not None and run.tags.get(MAX_RETRIES_TAG) != "0"
-        if result.success or not retryable:
+        if result.success or not retryable or attempt == retry.max_retries:
             break
-    row = project.store().run_of(pipeline_name, result.run_id)
-    return WindowResult(window, result.success, row, _reason(result, row), attempt + 1)
+        if before_retry is not None:
+            before_retry(result)
+    return result
 
 
 def _reason(result: dg.JobExecutionResult, row: ExecutionRow | None) -> str:

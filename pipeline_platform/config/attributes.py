@@ -1,26 +1,28 @@
 """The two doors of a config: inline attributes of a component, or a file of its own beside it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import RootModel, TypeAdapter, ValidationError
 
+from pipeline_platform.config.connections import Section
 from pipeline_platform.config.inline_schema import attributes_schema
 from pipeline_platform.config.load import (
     LoadedConfig,
+    explained,
     load_config,
     parse_config,
-    project_folder,
     shown_path,
     unreadable,
 )
-from pipeline_platform.config.locations import Document, DocumentError, read_documents
-from pipeline_platform.config.problems import ConfigFileError, ConfigProblem
+from pipeline_platform.config.locations import Document, DocumentError, Locations, read_documents
+from pipeline_platform.config.problems import ConfigFileError
 from pipeline_platform.config.systems import StateSystem
 from pipeline_platform.errors import ConfigurationError
 
 PIPELINE_TYPE = "pipeline_platform.WindowedPipeline"
+DRIVE_TABLE_TYPE = "pipeline_platform.DriveTable"
 DEFS_FILE = "defs.yaml"
 
 
@@ -34,25 +36,18 @@ class PipelineAttributes(RootModel[dict[str, Any]]):
 
 
 class StateAttributes(RootModel[dict[str, Any]]):
-    """Attributes of `pipeline_platform.DriveTable`."""
+    """Attributes of `pipeline_platform.DriveTable`, checked by `load_state`."""
 
     @classmethod
     def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
         """The connection of one of the drive stores."""
         return TypeAdapter[StateSystem](StateSystem).json_schema()
 
-    @classmethod
-    def checked(cls, values: dict[str, Any], where: str) -> dict[str, Any]:
-        """The attributes if they are valid; ConfigFileError lists what is wrong with them."""
-        try:
-            TypeAdapter[StateSystem](StateSystem).validate_python(values)
-        except ValidationError as error:
-            problems = [
-                ConfigProblem(where, None, None, ".".join(map(str, one["loc"])), one["msg"])
-                for one in error.errors(include_url=False, include_input=False)
-            ]
-            raise ConfigFileError(where, problems) from None
-        return values
+
+class _DriveTableFile(Section):
+    """A drive table's attributes where they stand in a defs.yaml."""
+
+    attributes: StateSystem
 
 
 def load_attributes(values: Mapping[str, Any], folder: Path, project_root: Path) -> LoadedConfig:
@@ -79,34 +74,47 @@ def load_attributes(values: Mapping[str, Any], folder: Path, project_root: Path)
     )
 
 
-def load_file(path: Path) -> Iterator[LoadedConfig]:
-    """The configs in a file: a config itself, or the pipelines of a defs.yaml.
+def load_state(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The attributes of the drive table in `folder` if they are valid.
 
-    ConfigFileError lists all mistakes of the first config that has any.
+    ConfigFileError lists what is wrong with them, with file and line. References stay references.
     """
-    if path.name != DEFS_FILE:
-        yield load_config(path)
-        return
-    for document in _documents(path):
-        values = document.values
-        if isinstance(values, Mapping) and values.get("type") == PIPELINE_TYPE:
-            attributes = values.get("attributes") or {}
-            yield load_attributes(attributes, path.parent, project_folder(path))
+    defs_file = folder / DEFS_FILE if folder.is_dir() else folder
+    where = shown_path(defs_file)
+    nested = {"attributes": values}
+    try:
+        _DriveTableFile.model_validate(nested)
+    except ValidationError as error:
+        document = _document_of(defs_file, values, DRIVE_TABLE_TYPE)
+        locations = document.locations if document else Locations()
+        problems = explained(error, nested, where, locations, _DriveTableFile)
+        raise ConfigFileError(where, problems) from None
+    return values
 
 
-def _documents(path: Path) -> list[Document]:
+def read_defs(path: Path) -> list[Document]:
+    """The components in a defs.yaml as they are written; ConfigFileError if it is no YAML."""
     try:
         return read_documents(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        error = DocumentError("the file is not UTF-8 text")
+        raise unreadable(shown_path(path), error) from None
     except DocumentError as error:
         raise unreadable(shown_path(path), error) from None
 
 
-def _document_of(path: Path, values: Mapping[str, Any]) -> Document | None:
+def _document_of(
+    path: Path, values: Mapping[str, Any], kind: str = PIPELINE_TYPE
+) -> Document | None:
     """The document these attributes come from; templates in it are resolved by now."""
     if not path.exists():
         return None
     name = _name_in(values)
-    documents = [one for one in _documents(path) if isinstance(one.values, Mapping)]
+    documents = [
+        one
+        for one in read_defs(path)
+        if isinstance(one.values, Mapping) and one.values.get("type") == kind
+    ]
     named = [one for one in documents if _name_in(one.values.get("attributes")) == name]
     return next(iter(named or documents), None)
 

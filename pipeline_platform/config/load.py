@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline_platform.config.locations import (
@@ -76,7 +76,7 @@ def parse_config(
     try:
         config = PipelineConfig.model_validate(values)
     except ValidationError as error:
-        problems += _problems(error, values, where, locations)
+        problems += explained(error, values, where, locations)
         raise ConfigFileError(where, problems) from None
     if problems:
         raise ConfigFileError(where, problems)
@@ -106,14 +106,21 @@ def unreadable(where: str, error: DocumentError) -> ConfigFileError:
     return ConfigFileError(where, [ConfigProblem(where, at.line, at.column, "", error.problem)])
 
 
-def _problems(
-    error: ValidationError, values: Any, where: str, locations: Locations
+def explained(
+    error: ValidationError,
+    values: Any,
+    where: str,
+    locations: Locations,
+    model: type[BaseModel] = PipelineConfig,
 ) -> list[ConfigProblem]:
+    """What pydantic found wrong with the values of a model, with lines and examples."""
     # The input is left out: it may be a secret.
     details = error.errors(include_url=False, include_input=False)
+    if model is PipelineConfig:
+        details += _window_problem(details, values)
     problems = []
-    for detail in [*details, *_window_problem(details, values)]:
-        problem, example = explain(detail, PipelineConfig, values, as_json=where.endswith(".json"))
+    for detail in details:
+        problem, example = explain(detail, model, values, as_json=where.endswith(".json"))
         path = detail["loc"]
         position = locations.find(path, key=detail["type"] == "extra_forbidden")
         problems.append(

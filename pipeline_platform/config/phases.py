@@ -50,7 +50,10 @@ class StalePipelineHandling(PhaseSettings):
 
     enabled: bool = Field(True, description="Whether the phase runs.")
     timeout_minutes: int = Field(
-        120, ge=1, description="Minutes after which a run that shows no sign of life is stale."
+        120,
+        ge=1,
+        description="Minutes after which a run that is still at work is reported as stuck. A run "
+        "that died is closed as soon as its lease of five minutes has ended.",
     )
 
 

@@ -49,11 +49,20 @@ class ConfigProblem:
     problem: str
     example: str = ""
 
-    def __str__(self) -> str:
-        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+    @property
+    def place(self) -> str:
+        """`file:line:column`, as far as they are known."""
+        return ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+
+    @property
+    def text(self) -> str:
+        """What is wrong with which field, and an example."""
         field = f"{self.field}: " if self.field else ""
         example = f" Example: {self.example}" if self.example else ""
-        return f"{place}: {field}{self.problem}.{example}"
+        return f"{field}{self.problem}.{example}"
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}"
 
 
 class ConfigFileError(ConfigurationError):
@@ -80,6 +89,11 @@ def explain(
     else:
         problem = _TEXTS.get(error["type"]) or _plain(error)
     return problem, _example(name, field, as_json)
+
+
+def example_of(section: type[BaseModel], key: str, *, as_json: bool = False) -> str:
+    """An example of one field, as a line of the config."""
+    return _example(key, _fields_by_key(section).get(key), as_json)
 
 
 def _plain(error: ErrorDetails) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from pipeline_platform.drive_table.store import MOST_RUNS
 from pipeline_platform.errors import (
     PermanentError,
     PipelineError,
@@ -69,7 +70,10 @@ def prepare(run: WindowRun) -> None:
 
 
 def handle_stale_runs(run: WindowRun) -> None:
-    """Close the rows of runs that died: RUNNING although their claim is gone or expired."""
+    """Close the rows of runs that died: RUNNING although their claim is gone or expired.
+
+    Runs that are alive for longer than `timeout_minutes` are reported, not touched.
+    """
     settings = run.pipeline.config.phases.stale_pipeline_handling
     if not settings.enabled:
         skip_phase(run, "stale_pipeline_handling", "disabled by the config")
@@ -77,11 +81,20 @@ def handle_stale_runs(run: WindowRun) -> None:
     with phase(run, "stale_pipeline_handling") as details:
         dead = run.store.dead_runs(run.pipeline.name)
         closed = [row for row in dead if run.store.close_run(closed_as_dead(row, run))]
+        limit = run.clock.now() - timedelta(minutes=settings.timeout_minutes)
+        stuck = [
+            row.pipeline_id
+            for row in run.store.latest_runs(run.pipeline.name, MOST_RUNS)
+            if row.pipeline_status == "RUNNING" and row.pipeline_start_timestamp < limit
+        ]
+        if stuck:
+            run.log.warning("still running after %s minutes: %s", settings.timeout_minutes, stuck)
         details.update(
             stale_records_found=len(dead),
             records_resolved=len(closed),
             timeout_minutes=settings.timeout_minutes,
             runs=[row.pipeline_id for row in closed],
+            stuck_runs=stuck,
         )
 
 

@@ -92,10 +92,9 @@ def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
         return array.cast(kind)
     if _is_safe_for_arrow(array, kind):
         return array.cast(kind)
-    numbers = [None if text is None else Decimal(text) for text in array.to_pylist()]
-    if any(number is not None and not _fits(number, kind) for number in numbers):
-        raise ValueError("more digits than the type has")
-    return pa.array(numbers, kind)
+    return pa.array(
+        [None if text is None else _exact_decimal(text, kind) for text in array.to_pylist()], kind
+    )
 
 
 def _is_safe_for_arrow(array: pa.Array, kind: pa.Decimal128Type) -> bool:
@@ -111,11 +110,13 @@ def _is_safe_for_arrow(array: pa.Array, kind: pa.Decimal128Type) -> bool:
     return bool(longest <= _SAFE_DIGITS and pc.max(whole).as_py() + kind.scale <= _SAFE_DIGITS)
 
 
-def _fits(number: Decimal, kind: pa.Decimal128Type) -> bool:
-    if not number.is_finite():
-        return False
-    unscaled = _EXACT.scaleb(number, kind.scale)
-    return unscaled == unscaled.to_integral_value() and _EXACT.abs(unscaled) < 10**kind.precision
+def _exact_decimal(text: str, kind: pa.Decimal128Type) -> Decimal:
+    """The number with the type's scale; ValueError or ArithmeticError if that is another number."""
+    number = Decimal(text)
+    scaled = _EXACT.quantize(number, Decimal((0, (1,), -kind.scale)))
+    if scaled != number or len(scaled.as_tuple().digits) > kind.precision:
+        raise ValueError("more digits than the type has")
+    return scaled
 
 
 def _misfit(column: StagedColumn, what: str) -> DataError:

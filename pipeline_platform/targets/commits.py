@@ -43,13 +43,19 @@ FENCE = "UPDATE {commits} SET epoch = $4, updated_at = {clock} WHERE {key} AND e
 # Takes the row's lock and changes nothing; waits for the transaction that holds it.
 LOCK = "UPDATE {commits} SET updated_at = updated_at WHERE {key}"
 
+# Values: $4 a time before which no window can begin that reaches into this one.
+OVERLAPPING = (
+    "pipeline_name = $1 AND window_start > $4 AND window_start < $3 AND window_end > $2 "
+    "AND NOT (window_start = $2 AND window_end = $3)"
+)
+
 # All overlapping rows, committed or not: a first load of one of them may be under way, and its
-# verdict is known only once its lock is free.
-LOCK_OVERLAPPING = (
-    "UPDATE {commits} SET updated_at = updated_at "
-    "WHERE pipeline_name = $1 AND window_start > $4 AND window_start < $3 AND window_end > $2 "
-    "AND NOT (window_start = $2 AND window_end = $3) "
-    "RETURNING window_start AT TIME ZONE 'UTC', window_end AT TIME ZONE 'UTC', manifest_hash"
+# verdict is known only once its lock is free. Read them afterwards: DuckDB notices no conflict
+# when an UPDATE has RETURNING.
+LOCK_OVERLAPPING = "UPDATE {commits} SET updated_at = updated_at WHERE {overlapping}"
+READ_OVERLAPPING = (
+    "SELECT window_start AT TIME ZONE 'UTC', window_end AT TIME ZONE 'UTC' FROM {commits} "
+    "WHERE {overlapping} AND manifest_hash IS NOT NULL ORDER BY window_start, window_end"
 )
 
 STORE_LOAD = (

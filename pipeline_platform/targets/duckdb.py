@@ -17,6 +17,7 @@ from pipeline_platform.errors import PermanentError, PipelineError, TransientErr
 from pipeline_platform.movement import (
     LoadRequest,
     Prerequisite,
+    WindowSlice,
 )
 from pipeline_platform.query_field import QueryField
 from pipeline_platform.quoting import quote_duckdb
@@ -113,7 +114,7 @@ class DuckDBSession:
         self._connection = connection
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run a query, or DML with RETURNING."""
+        """Run a query."""
         return self._connection.execute(statement, list(parameters)).fetchall()
 
     def changed(self, statement: str, parameters: Sequence[Any] = ()) -> int:
@@ -183,6 +184,7 @@ class DuckDBTableTarget(SqlTarget):
         with connect_duckdb(
             self._path, read_only=read_only, lock_timeout_seconds=self._lock_timeout_seconds
         ) as connection:
+            connection.execute("SET enable_progress_bar = false")
             yield DuckDBSession(connection)
 
     def _mapped(self, error: Exception) -> PipelineError:
@@ -192,6 +194,16 @@ class DuckDBTableTarget(SqlTarget):
 
     def _is_there(self) -> bool:
         return self._path.exists()
+
+    def _ensure_commit_row(self, session: Session, window: WindowSlice) -> None:
+        """As for every target; DuckDB's ON CONFLICT does not see a row that appears meanwhile."""
+        try:
+            super()._ensure_commit_row(session, window)
+        except duckdb.ConstraintException as error:
+            raise TransientError(
+                f"{self.name}: another thread began to load {window} at the same moment.",
+                hint="Try again.",
+            ) from error
 
     def _has_schema(self, session: Session) -> bool:
         return bool(session.rows(_SCHEMAS, [self._system.db_schema]))

@@ -123,7 +123,7 @@ class PostgresSession:
         self.connection = connection
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run a query, or DML with RETURNING."""
+        """Run a query."""
         with psycopg.RawCursor(self.connection) as cursor:
             cursor.execute(statement.encode(), list(parameters) or None)
             return cursor.fetchall()

@@ -45,7 +45,7 @@ class Session(Protocol):
     """One connection in autocommit mode; parameters are bound as $1, $2 ..."""
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run a query, or DML with RETURNING."""
+        """Run a query."""
         ...
 
     def changed(self, statement: str, parameters: Sequence[Any] = ()) -> int:
@@ -76,6 +76,7 @@ class SqlTable(ABC):
             "commits": f"{schema}.{self._quote(system.table + COMMITS_SUFFIX)}",
             "clock": self._clock,
             "key": commits.KEY,
+            "overlapping": commits.OVERLAPPING,
             "ours": _OURS,
             "metadata": f"{PIPELINE_COLUMN}, {WINDOW_COLUMN}",
         }

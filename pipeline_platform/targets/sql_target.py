@@ -279,11 +279,9 @@ class SqlTarget(SqlTable):
             fault_point(f"{purpose}.after_fence")
 
     def _refuse_overlap(self, session: Session, window: WindowSlice) -> None:
-        near = session.rows(
-            self._sql(commits.LOCK_OVERLAPPING),
-            [*commits.key_values(window), window.start - commits.LONGEST_WINDOW],
-        )
-        committed = sorted((start, end) for start, end, manifest_hash in near if manifest_hash)
+        around = [*commits.key_values(window), window.start - commits.LONGEST_WINDOW]
+        session.changed(self._sql(commits.LOCK_OVERLAPPING), around)
+        committed = session.rows(self._sql(commits.READ_OVERLAPPING), around)
         if committed:
             listed = ", ".join(f"[{start}, {end})" for start, end in committed[:5])
             raise PermanentError(

@@ -48,7 +48,8 @@ def open_file(location: str) -> Iterator[pq.ParquetFile]:
         if "://" in location:
             filesystem, path = pafs.FileSystem.from_uri(location)
             source = filesystem.open_input_file(path)
-        with pq.ParquetFile(source) as file:
+        # Buffering ahead would hold the whole file.
+        with pq.ParquetFile(source, pre_buffer=False) as file:
             yield file
     except (OSError, pa.ArrowInvalid) as error:
         raise VerificationError(
@@ -59,7 +60,7 @@ def open_file(location: str) -> Iterator[pq.ParquetFile]:
 
 def batches(file: pq.ParquetFile, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     """The file's rows; memory is bounded by one row group."""
-    return iter(file.iter_batches(batch_size=BATCH_ROWS, columns=columns))
+    return iter(file.iter_batches(batch_size=BATCH_ROWS, columns=columns, use_threads=False))
 
 
 def _nanoseconds(staged: pa.DataType) -> bool:

@@ -1,9 +1,11 @@
 """A world per test: a source table, a pipeline and a drive store, on DuckDB and on PostgreSQL."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -65,6 +67,14 @@ class World:
         with duckdb.connect(str(file)) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             return connection.execute(statement).fetchall()
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In memory where that is possible: what a small window takes is the disk's time."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(params=KINDS)

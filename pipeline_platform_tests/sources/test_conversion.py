@@ -6,7 +6,7 @@ from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_platform.errors import DataError
@@ -24,6 +24,7 @@ def converted(texts: list[str | None], kind: pa.DataType) -> list[Decimal | None
     return list(conversion.convert(batch).column("price").to_pylist())
 
 
+@settings(deadline=None, max_examples=300)
 @given(
     whole=st.integers(-(10**60), 10**60) | st.integers(-(10**12), 10**12),
     places=st.integers(0, 45),
@@ -52,6 +53,12 @@ def test_what_is_no_number_of_38_digits_is_refused(text: str) -> None:
     with pytest.raises(DataError, match="'Price'") as raised:
         converted(["1", text], pa.decimal128(38, 0))
     assert text not in str(raised.value)
+
+
+def test_trailing_zeros_do_not_count_as_digits() -> None:
+    text = "11102230246251565404236316680.9082031250000000"
+    assert converted([text], pa.decimal128(38, 9)) == [Decimal(text)]
+    assert converted(["0." + "0" * 60], pa.decimal128(38, 38)) == [0]
 
 
 def test_rows_of_a_column_without_values_are_kept() -> None:

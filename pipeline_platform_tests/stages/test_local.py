@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipeline_platform.config import systems
-from pipeline_platform.errors import ConfigurationError
-from pipeline_platform.movement import AttemptPath
+from pipeline_platform.errors import ConfigurationError, PermanentError
+from pipeline_platform.movement import AttemptPath, Snapshot, SourceBatch
 from pipeline_platform.stages import build_stage
 from pipeline_platform.stages.base import Stage
 from pipeline_platform.stages.local import LocalStage
@@ -186,3 +187,38 @@ class OwnStage(LocalStage):
     def __init__(self, system: systems.CustomStage, *, base_dir: Path) -> None:
         config = systems.LocalStage(type="local", path=system.options["folder"])
         super().__init__(config, base_dir=base_dir)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.null(), pa.duration("us"), pa.binary(4), pa.float16(), pa.time32("s"),
+        pa.timestamp("s"), pa.timestamp("ns"), pa.large_string(), pa.list_(pa.int64()),
+        pa.dictionary(pa.int32(), pa.string()), pa.struct({"a": pa.int64()}), pa.date64(),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_connector_of_ones_own_may_stage_any_arrow_type(tmp_path: Path, kind: Any) -> None:
+    stage = build_stage(systems.LocalStage(type="local", path="stage"), base_dir=tmp_path)
+    schema = pa.schema({"v": kind})
+    batch = pa.RecordBatch.from_arrays([pa.nulls(3, kind)], schema=schema)
+    snapshot = Snapshot("exact", 6, schema, iter([SourceBatch(batch), SourceBatch(batch)]))
+    manifest = stage.write(
+        ATTEMPT, snapshot, pipeline_id="i", query_field="v", config_hashes={},
+        still_ours=lambda: None,
+    )  # fmt: skip
+    assert stage.open_manifest(ATTEMPT) == manifest
+    table = pa.Table.from_batches(stage.scan(manifest))
+    assert table.schema == manifest.schema
+    assert table.column("v").null_count == 6
+    assert manifest.columns["v"].nulls == 6
+
+
+def test_a_type_that_parquet_lacks_is_a_clear_error(tmp_path: Path) -> None:
+    stage = build_stage(systems.LocalStage(type="local", path="stage"), base_dir=tmp_path)
+    schema = pa.schema({"v": pa.month_day_nano_interval()})
+    with pytest.raises(PermanentError, match="cannot be written as Parquet"):
+        stage.write(
+            ATTEMPT, Snapshot("exact", 0, schema, iter([])), pipeline_id="i", query_field="v",
+            config_hashes={}, still_ours=lambda: None,
+        )  # fmt: skip

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,15 @@ import pytest
 
 import pipeline_platform
 from pipeline_platform.config.systems import DuckDBTarget
-from pipeline_platform.errors import TransientError
-from pipeline_platform.fault_points import VARIABLE
-from pipeline_platform.movement import TargetCounts
+from pipeline_platform.errors import ClaimLostError, TransientError
+from pipeline_platform.fault_points import VARIABLE, fault_hook
+from pipeline_platform.movement import TargetCounts, WindowSlice
 from pipeline_platform.query_field import QueryField
 from pipeline_platform.targets import build_target
 from pipeline_platform.targets.base import Target
-from pipeline_platform_tests.targets.contract import (
-    CREATED_AT,
-    ROWS,
-    TargetContract,
-    Warehouse,
-)
-from pipeline_platform_tests.targets.staged import SCHEMA, WINDOW, Staging
+from pipeline_platform_tests.targets.contract import TargetContract
+from pipeline_platform_tests.targets.staged import HOUR, SCHEMA, START, WINDOW, Staging, rows_of
+from pipeline_platform_tests.targets.warehouse import CREATED_AT, ROWS, Warehouse
 
 PROJECT = Path(pipeline_platform.__file__).parent.parent
 HOLD = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print(1, flush=True); input()"
@@ -123,3 +120,45 @@ class TestDuckDBTarget(TargetContract):
         assert warehouse.ids() == (list(range(500, 509)) if committed else list(range(23)))
         target.load(staging.request(ROWS, epoch=3))
         assert warehouse.ids() == list(range(23))
+
+    def test_threads_of_one_process(
+        self, warehouse: DuckDBFile, target: Target, staging: Staging
+    ) -> None:
+        """DuckDB refuses the slower of two writers; what stands is one whole load."""
+        requests = [staging.request(rows_of(9, first=1000 * n), epoch=n) for n in range(1, 6)]
+
+        def load(index: int) -> int:
+            try:
+                return target.load(requests[index]).commit.epoch
+            except (ClaimLostError, TransientError):
+                return 0
+
+        with ThreadPoolExecutor(5) as pool:
+            committed = list(pool.map(load, range(5)))
+        row = target.commit_row(WINDOW)
+        assert row is not None
+        assert row.epoch == max(committed) > 0
+        assert warehouse.ids() == list(range(1000 * row.epoch, 1000 * row.epoch + 9))
+
+    def test_threads_with_overlapping_windows(
+        self, warehouse: DuckDBFile, target: Target, staging: Staging
+    ) -> None:
+        windows = [WindowSlice("orders", START, START + hours * HOUR) for hours in (1, 2)]
+        both = threading.Barrier(2)
+        requests = [
+            staging.request(rows_of(6, window), epoch=epoch, window=window)
+            for epoch, window in enumerate(windows, 1)
+        ]
+
+        def meet(name: str) -> None:
+            if name == "load.after_fence":
+                both.wait(30)
+
+        with fault_hook(meet), ThreadPoolExecutor(2) as pool:
+            done = [pool.submit(target.load, request) for request in requests]
+            failed = [future.exception(60) for future in done]
+        assert [type(error) for error in failed].count(TransientError) >= 1
+        committed = [window for window in windows if (row := target.commit_row(window))
+                     and row.manifest_hash is not None]  # fmt: skip
+        assert len(committed) <= 1
+        assert len(warehouse.ids()) == 6 * len(committed)

@@ -15,7 +15,7 @@ from pipeline_platform.query_field import QueryField
 from pipeline_platform.targets import build_target
 from pipeline_platform.targets.base import Target
 from pipeline_platform_tests.servers.postgres import Database
-from pipeline_platform_tests.targets.contract import CREATED_AT, ROWS, TargetContract, Warehouse
+from pipeline_platform_tests.targets.contract import TargetContract
 from pipeline_platform_tests.targets.staged import (
     HOUR,
     SCHEMA,
@@ -25,6 +25,7 @@ from pipeline_platform_tests.targets.staged import (
     at_epoch,
     rows_of,
 )
+from pipeline_platform_tests.targets.warehouse import CREATED_AT, ROWS, Warehouse
 
 DROP_THREE = (
     "CREATE FUNCTION analytics.drop_some() RETURNS trigger LANGUAGE plpgsql AS "

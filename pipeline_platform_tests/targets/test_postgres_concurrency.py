@@ -13,7 +13,6 @@ from pipeline_platform.fault_points import fault_hook
 from pipeline_platform.movement import LoadResult, TargetCounts, WindowSlice
 from pipeline_platform.targets.base import Target
 from pipeline_platform_tests.servers.postgres import Database
-from pipeline_platform_tests.targets.contract import ROWS, content, stop_at
 from pipeline_platform_tests.targets.lossy_proxy import LossyProxy
 from pipeline_platform_tests.targets.staged import (
     HOUR,
@@ -25,6 +24,7 @@ from pipeline_platform_tests.targets.staged import (
     rows_of,
 )
 from pipeline_platform_tests.targets.test_postgres import PostgresDatabase
+from pipeline_platform_tests.targets.warehouse import ROWS, content, stop_at
 
 CUT = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
