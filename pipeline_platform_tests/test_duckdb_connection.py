@@ -38,13 +38,17 @@ def held_by_another_process(path: Path, mode: str = "rw") -> Iterator["subproces
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
+    """A file that this process has not written through `connect_duckdb` yet."""
+    file = tmp_path / "file.duckdb"
+    with duckdb.connect(file) as connection:
+        connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY)")
+    return file
+
+
+def test_a_writer_creates_file_and_folder_and_the_session_is_in_utc(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "file.duckdb"
     with connect_duckdb(path, lock_timeout_seconds=5) as connection:
         connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY)")
-    return path
-
-
-def test_a_writer_creates_file_and_folder_and_the_session_is_in_utc(path: Path) -> None:
     assert path.exists()
     with connect_duckdb(path, read_only=True, lock_timeout_seconds=5) as connection:
         zone = connection.execute("SELECT current_setting('TimeZone')").fetchone()
@@ -107,6 +111,17 @@ def test_a_writer_waits_for_a_reader_of_this_process(path: Path) -> None:
         connect_duckdb(path, lock_timeout_seconds=0.1),
     ):
         pytest.fail("must not open")
+
+
+def test_a_reader_of_a_file_that_this_process_writes_keeps_no_writer_waiting(path: Path) -> None:
+    with connect_duckdb(path, lock_timeout_seconds=5) as connection:
+        connection.execute("INSERT INTO t VALUES (1)")
+    with (
+        connect_duckdb(path, read_only=True, lock_timeout_seconds=5) as reader,
+        connect_duckdb(path, lock_timeout_seconds=0.1) as writer,
+    ):
+        writer.execute("INSERT INTO t VALUES (2)")
+        assert reader.execute("FROM t").fetchall() == [(1,), (2,)]
 
 
 def test_what_was_not_committed_is_gone(path: Path) -> None:

@@ -13,7 +13,7 @@ from pipeline_platform.config.pipeline import PipelineConfig, window_problem
 
 _MINUTES_A_DAY = 24 * 60
 # One unit, or hours and minutes; odder sums of units are left to the model.
-_DECIDED_HERE = r"^([0-9]+[dhms]|[0-9]+h ?[0-9]+m)$"
+_DECIDED_HERE = r"^([0-9]+[dhms]|[0-9]+h ?0*[0-5]?[0-9]m)$"
 
 
 def attributes_schema() -> dict[str, Any]:
@@ -39,7 +39,7 @@ def attributes_schema() -> dict[str, Any]:
 
 def _explain_duration(field: dict[str, Any]) -> None:
     """Two explanations in place of a pattern that nobody wants to read."""
-    form = {"pattern": field.pop("pattern")}
+    form = {"minLength": 1, "pattern": field.pop("pattern")}
     possible = {
         "anyOf": [
             {"not": {"type": "string", "pattern": _DECIDED_HERE}},

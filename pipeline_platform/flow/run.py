@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from pipeline_platform.drive_table.store import Claim, DriveStore
 from pipeline_platform.errors import TransientError
@@ -16,7 +16,8 @@ from pipeline_platform.movement import StillOurs, WindowSlice
 from pipeline_platform.record import PipelineRecord
 from pipeline_platform.window import Window
 
-Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+# Python 3.10 does not know LoggerAdapter[...] at run time.
+Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[logging.Logger]"
 
 
 class Clock:

@@ -50,8 +50,8 @@ OVERLAPPING = (
 )
 
 # All overlapping rows, committed or not: a first load of one of them may be under way, and its
-# verdict is known only once its lock is free. Read them afterwards: DuckDB notices no conflict
-# when an UPDATE has RETURNING.
+# verdict is known only once its lock is free. No RETURNING here: DuckDB would delete and insert
+# the row, and see no conflict of that with another transaction's fence.
 LOCK_OVERLAPPING = "UPDATE {commits} SET updated_at = updated_at WHERE {overlapping}"
 READ_OVERLAPPING = (
     "SELECT window_start AT TIME ZONE 'UTC', window_end AT TIME ZONE 'UTC' FROM {commits} "

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -79,9 +80,14 @@ def tmp_path() -> Iterator[Path]:
 
 @pytest.fixture(params=KINDS)
 def world(
-    request: pytest.FixtureRequest, tmp_path: Path, make_world: Callable[[str], World]
-) -> World:
-    return make_world(request.param)
+    request: pytest.FixtureRequest, make_world: Callable[[str], World]
+) -> Iterator[World]:
+    """Keeps a DuckDB file open meanwhile: opening it is most of what a small window takes."""
+    made = make_world(request.param)
+    with ExitStack() as stack:
+        if made.database is None:
+            stack.enter_context(duckdb.connect(str(made.folder / "warehouse.duckdb")))
+        yield made
 
 
 @pytest.fixture

@@ -1,0 +1,233 @@
+"""The commands as a user types them, in a copy of the project, on real PostgreSQL.
+
+The second pipeline is one new folder with one YAML: 90 minute windows in UTC, PostgreSQL to
+PostgreSQL. The drive table is in PostgreSQL too.
+"""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline_platform_tests.fresh_clone import clean_environment, copy_work_tree, run
+from pipeline_platform_tests.pipelines import create_postgres_orders, merged
+from pipeline_platform_tests.servers.postgres import Database, PostgresServer
+
+PASSWORD = "hunter2-from-the-environment"
+WINDOW = "2024-03-10-03:00"
+ROWS_A_DAY = 160
+pytestmark = pytest.mark.timeout(600)
+
+
+class Shop:
+    """A copy of the project with the pipeline `shop`, and its database."""
+
+    def __init__(self, folder: Path, database: Database) -> None:
+        self.folder = copy_work_tree(folder)
+        self.database = database
+        state = {"type": "postgres", **database.as_config(), "schema": "state"}
+        self.write("drive_table", "DriveTable", state)
+        self.write("shop", "WindowedPipeline", self.config())
+
+    def config(self, **changes: Any) -> dict[str, Any]:
+        connection = {
+            "type": "postgres", **self.database.as_config(), "password": "env:SHOP_DB_PASSWORD",
+        }  # fmt: skip
+        config: dict[str, Any] = {
+            "pipeline_metadata": {"pipeline_name": "shop"},
+            "schedule": {"timezone": "UTC", "start_date": "2024-03-01"},
+            "query_window": {"duration": "90m"},
+            "source_system": {
+                **connection, "schema": "public", "table": "orders", "query_field": "placed_at",
+            },
+            "stage_system": {"type": "local", "path": "data/stage"},
+            "target_system": {**connection, "schema": "analytics", "table": "orders"},
+            "retry": {"max_retries": 2, "backoff_strategy": "linear", "backoff_seconds": 1},
+        }  # fmt: skip
+        return merged(config, changes)
+
+    def write(self, name: str, kind: str, attributes: dict[str, Any]) -> None:
+        file = self.folder / "pipeline_platform/defs" / name / "defs.yaml"
+        file.parent.mkdir(exist_ok=True)
+        component = {"type": f"pipeline_platform.{kind}", "attributes": attributes}
+        file.write_text(yaml.safe_dump(component))
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipeline_platform.cli", *arguments],
+            cwd=self.folder,
+            env=clean_environment(SHOP_DB_PASSWORD=PASSWORD),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def command(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        done = run(
+            [sys.executable, "-m", "pipeline_platform.cli", *arguments],
+            self.folder,
+            **{"SHOP_DB_PASSWORD": PASSWORD, **environment},
+        )
+        for text in (done.stdout, done.stderr):
+            assert "Traceback" not in text, text
+            assert PASSWORD not in text
+            assert "\x1b" not in text
+            assert "dagster" not in text.replace(str(self.folder), "").lower() or done.returncode
+        return done
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        with self.database.connect() as connection:
+            return connection.execute(statement.encode()).fetchall()
+
+    def runs(self, window: str) -> list[tuple[Any, ...]]:
+        start = datetime.strptime(window, "%Y-%m-%d-%H:%M").replace(tzinfo=timezone.utc)
+        return self.rows(
+            "SELECT pipeline_status, pipeline_retry_number, pipeline_start_timestamp "
+            "FROM state.pipeline_execution_drive WHERE query_window_start_timestamp = "
+            f"'{start.isoformat()}' ORDER BY epoch"
+        )
+
+
+@pytest.fixture(scope="module")
+def shop(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer
+) -> Iterator[Shop]:
+    database = postgres_server.new_database()
+    create_postgres_orders(database, [datetime(2024, 3, 10, tzinfo=timezone.utc)], ROWS_A_DAY)
+    yield Shop(tmp_path_factory.mktemp("shop") / "clone", database)
+    postgres_server.drop(database)
+
+
+def test_a_second_pipeline_is_one_yaml(shop: Shop) -> None:
+    done = shop.command("status")
+    assert done.returncode == 0, done.stderr
+    assert "No run yet." in done.stdout
+    both = ("--window", WINDOW, "--window", "2024-03-10-22:30")
+    done = shop.command("run", "shop", *both)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert f"✓ shop {WINDOW}  SUCCESS: 10 rows" in done.stdout
+    assert shop.rows(
+        "SELECT count(*), count(DISTINCT id), min(placed_at) >= '2024-03-10T03:00Z' "
+        "FROM analytics.orders"
+    ) == [(20, 20, True)]
+    done = shop.command("run", "shop", *both)
+    assert done.returncode == 0
+    assert done.stdout.count("SKIPPED: already right: 10 rows") == 2
+    done = shop.command("run", "shop", "--window", WINDOW, "--force")
+    assert done.returncode == 0
+    assert [status for status, *_ in shop.runs(WINDOW)] == ["SUCCESS", "SKIPPED", "SUCCESS"]
+    assert shop.rows("SELECT count(*) FROM analytics.orders") == [(20,)]
+    done = shop.command("status", "shop")
+    assert done.returncode == 0
+    assert "shop_20240310T0300Z_run3" in done.stdout
+    assert "2024-03-10 22:30 UTC" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "says"),
+    [
+        (("run", "shopp", "--window", WINDOW), {}, "Known: flights, shop."),
+        (("run", "shop", "--window", "2024-03-10-03:10"), {}, "Keys look like 2024-03-01-00:00"),
+        (("run", "shop"), {}, "Missing option '--window'"),
+        (("status", "shopp"), {}, "Known: flights, shop."),
+        (("validate", "nowhere"), {}, "does not exist"),
+        (("validate", "docs"), {}, "There is no config in docs."),
+        (("run", "shop", "--window", WINDOW), {"DAGSTER_HOME": "/no/folder"}, "/no/folder"),
+    ],
+)
+def test_bad_usage(
+    shop: Shop, arguments: tuple[str, ...], environment: dict[str, str], says: str
+) -> None:
+    done = shop.command(*arguments, **environment)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert says in done.stderr
+    assert done.stdout == ""
+
+
+def test_outside_a_project_and_without_a_dagster_home(shop: Shop, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline_platform.cli", "run", "shop", "--window", WINDOW]
+    done = run(command, tmp_path)
+    assert done.returncode == 2
+    assert "No Dagster project found" in done.stderr
+    (shop.folder / "dagster.yaml").rename(shop.folder / "elsewhere.yaml")
+    try:
+        done = shop.command("run", "shop", "--window", WINDOW)
+    finally:
+        (shop.folder / "elsewhere.yaml").rename(shop.folder / "dagster.yaml")
+    assert done.returncode == 2
+    assert "put a dagster.yaml beside pyproject.toml" in done.stderr
+
+
+def test_a_failed_window_is_exit_1_and_a_broken_config_exit_2(shop: Shop) -> None:
+    command = ("run", "shop", "--window", "2024-03-10-04:30")
+    missing = clean_environment()
+    assert "SHOP_DB_PASSWORD" not in missing
+    try:
+        shop.write("shop", "WindowedPipeline", shop.config(source_system={"table": "gone"}))
+        done = shop.command(*command)
+        assert done.returncode == 1
+        assert "FAILED: pre_validation: " in done.stdout
+        assert "gone" in done.stdout
+        new_york = shop.config(schedule={"timezone": "America/New_York"})
+        shop.write("shop", "WindowedPipeline", new_york)
+        done = shop.command(*command)
+        assert done.returncode == 2
+        assert "Windows of 90m are possible in UTC only, not in America/New_York" in done.stderr
+    finally:
+        shop.write("shop", "WindowedPipeline", shop.config())
+    done = run([sys.executable, "-m", "pipeline_platform.cli", *command], shop.folder)
+    assert done.returncode == 1
+    assert "The environment variable SHOP_DB_PASSWORD is not set." in done.stdout
+
+
+def test_a_source_that_fails_twice_and_heals(shop: Shop) -> None:
+    window = "2024-03-10-06:00"
+    waits = shop.config(source_system={"lock_timeout_seconds": 0.3})
+    shop.write("shop", "WindowedPipeline", waits)
+    try:
+        with shop.database.connect() as holder, holder.transaction():
+            holder.execute("LOCK TABLE public.orders IN ACCESS EXCLUSIVE MODE")
+            process = shop.start("run", "shop", "--window", window)
+            assert process.stderr is not None
+            told = [process.stderr.readline() for _ in range(2)]
+        out, _ = process.communicate(timeout=120)
+    finally:
+        shop.write("shop", "WindowedPipeline", shop.config())
+    assert process.returncode == 0, out
+    assert [line[:11] for line in told] == ["attempt 1: ", "attempt 2: "]
+    assert "SUCCESS after 3 attempts: 10 rows" in out
+    runs = shop.runs(window)
+    assert [row[:2] for row in runs] == [("FAILED", 0), ("FAILED", 1), ("SUCCESS", 2)]
+    assert all((later[2] - row[2]).total_seconds() >= 1 for row, later in zip(runs, runs[1:]))
+
+
+def test_ctrl_c_frees_the_window_and_is_not_retried(shop: Shop) -> None:
+    window = "2024-03-10-07:30"
+    with shop.database.connect() as holder, holder.transaction():
+        holder.execute("LOCK TABLE public.orders IN ACCESS EXCLUSIVE MODE")
+        process = shop.start("run", "shop", "--window", window)
+        deadline = time.monotonic() + 120
+        while not shop.runs(window):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert "Interrupted; a window that was running is free again." in err
+    assert "Traceback" not in out + err
+    assert [row[:2] for row in shop.runs(window)] == [("FAILED", 0)]
+    assert shop.rows(
+        "SELECT count(*) FROM state.pipeline_records WHERE owner IS NOT NULL OR lease_until > now()"
+    ) == [(0,)]
+    done = shop.command("run", "shop", "--window", window)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SUCCESS: 10 rows" in done.stdout
