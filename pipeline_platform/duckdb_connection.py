@@ -36,6 +36,7 @@ def connect_duckdb(
     connection = _open(path, read_only, time.monotonic() + lock_timeout_seconds)
     try:
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")
         yield connection
     except duckdb.Error as error:
         raise duckdb_error(error, path) from error

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -206,7 +207,7 @@ def test_a_source_that_fails_twice_and_heals(shop: Shop) -> None:
     assert "SUCCESS after 3 attempts: 10 rows" in out
     runs = shop.runs(window)
     assert [row[:2] for row in runs] == [("FAILED", 0), ("FAILED", 1), ("SUCCESS", 2)]
-    assert all((later[2] - row[2]).total_seconds() >= 1 for row, later in zip(runs, runs[1:]))
+    assert all((later[2] - row[2]).total_seconds() >= 1 for row, later in pairwise(runs))
 
 
 def test_ctrl_c_frees_the_window_and_is_not_retried(shop: Shop) -> None:

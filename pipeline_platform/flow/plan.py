@@ -62,15 +62,39 @@ def decide(run: WindowRun) -> Plan:
     return Plan("start_over", reason, source_count, commit)
 
 
-def needs_load(run: WindowRun, manifest: Manifest) -> bool:
-    """Whether the target does not yet hold exactly this manifest's rows."""
+def committed_load(run: WindowRun, manifest: Manifest) -> CommitRow | None:
+    """The commit row if the target holds exactly this manifest's rows, else None: load them."""
     commit = run.pipeline.target.commit_row(run.slice)
     if commit is None or commit.manifest_hash != manifest.hash:
-        return True
+        return None
     if commit.config_hashes != run.pipeline.hashes:
-        return True
+        return None
     counts = run.pipeline.target.count(run.slice)
-    return not (counts.by_window_column == counts.by_query_field == commit.target_rows)
+    same = counts.by_window_column == counts.by_query_field == commit.target_rows
+    return commit if same else None
+
+
+def fence_out(run: WindowRun, commit: CommitRow) -> None:
+    """Move the commit row to this run's epoch where the run itself loads nothing.
+
+    Afterwards no late writer of an older epoch can change the window. TransientError if one did
+    since `commit` was read.
+    """
+    now = run.pipeline.target.resolve(run.slice, run.claim.epoch)
+    if (now.manifest_hash, now.audit_result) != (commit.manifest_hash, commit.audit_result):
+        raise TransientError(
+            f"Another run committed the window {run.window.key} meanwhile.",
+            hint="The next attempt looks at it again.",
+        )
+
+
+def late_writers_are_possible(run: WindowRun, commit: CommitRow) -> bool:
+    """Whether an epoch between the commit row's and this run's is not known to have ended well.
+
+    Its worker may only be paused. Without one, a skipped window's commit row stays untouched.
+    """
+    ended = {row.epoch for row in run.runs if row.pipeline_status in ("SKIPPED", "SUCCESS")}
+    return any(epoch not in ended for epoch in range(commit.epoch + 1, run.claim.epoch))
 
 
 def newest_manifest(run: WindowRun) -> Manifest | None:

@@ -13,7 +13,7 @@ from pipeline_platform.errors import (
 )
 from pipeline_platform.execution import PHASES, ExecutionRow
 from pipeline_platform.flow.phase import phase, skip_phase
-from pipeline_platform.flow.plan import Plan, decide
+from pipeline_platform.flow.plan import Plan, decide, fence_out, late_writers_are_possible
 from pipeline_platform.flow.run import CheckOutcome, WindowRun
 from pipeline_platform.moment import human_duration
 from pipeline_platform.movement import CommitRow, Prerequisite
@@ -63,6 +63,8 @@ def prepare(run: WindowRun) -> None:
             details["manifest_epoch"] = plan.manifest.epoch
         if plan.action == "skip" and plan.commit is not None:
             details.update(stage_rows=plan.commit.stage_rows, target_rows=plan.commit.target_rows)
+            if late_writers_are_possible(run, plan.commit):
+                fence_out(run, plan.commit)
         if plan.action == "start_over":
             guard_against_shrinking(run, plan.source_count, plan.commit)
     run.log.info("%s %s: %s (%s)", run.pipeline.name, run.window.key, plan.action, plan.reason)

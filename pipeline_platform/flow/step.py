@@ -19,7 +19,7 @@ from pipeline_platform.flow.cleaning import cleaning_step
 from pipeline_platform.flow.failure import record_failure
 from pipeline_platform.flow.phase import PhaseFailedError, as_pipeline_error
 from pipeline_platform.flow.pipeline import Pipeline
-from pipeline_platform.flow.plan import needs_load
+from pipeline_platform.flow.plan import committed_load
 from pipeline_platform.flow.run import CheckOutcome, Log, RunRequest, Step, WindowRun
 from pipeline_platform.flow.source import prepare, source_step
 from pipeline_platform.flow.stage import require_manifest, stage_step
@@ -122,7 +122,7 @@ def enter_at(step: str, run: WindowRun) -> None:
     for earlier in list(STEPS)[: list(STEPS).index(step)]:
         missing = not run.passes_through and (
             (earlier == "stage" and decision["action"] == "start_over")
-            or (earlier == "target" and needs_load(run, require_manifest(run)))
+            or (earlier == "target" and committed_load(run, require_manifest(run)) is None)
             or earlier == "audit"
         )
         if missing:

@@ -2,7 +2,7 @@
 
 from pipeline_platform.errors import VerificationError
 from pipeline_platform.flow.phase import phase, skip_phase
-from pipeline_platform.flow.plan import needs_load
+from pipeline_platform.flow.plan import committed_load, fence_out
 from pipeline_platform.flow.run import CheckOutcome, WindowRun
 from pipeline_platform.flow.stage import require_manifest
 from pipeline_platform.movement import LoadRequest, Manifest
@@ -19,9 +19,11 @@ def target_step(run: WindowRun) -> None:
         run.checks.append(CheckOutcome("target_count", True, reason))
         return
     manifest = require_manifest(run)
-    if needs_load(run, manifest):
+    loaded = committed_load(run, manifest)
+    if loaded is None:
         transfer_stage_to_target(run, manifest)
     else:
+        fence_out(run, loaded)
         reason = f"the target holds the rows of run {manifest.epoch}'s manifest already"
         skip_phase(run, "stage_to_target_transfer", reason)
         run.change_record(

@@ -221,7 +221,8 @@ def _files(manifest: Manifest) -> list[tuple[str, StagedFile]]:
 
 def _parquet_file(storage: Storage, path: str) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(storage.open(path))
+        # Without pre_buffer=False memory grows with the file.
+        return pq.ParquetFile(storage.open(path), pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(storage, path) from error
 

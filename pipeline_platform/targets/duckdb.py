@@ -184,7 +184,6 @@ class DuckDBTableTarget(SqlTarget):
         with connect_duckdb(
             self._path, read_only=read_only, lock_timeout_seconds=self._lock_timeout_seconds
         ) as connection:
-            connection.execute("SET enable_progress_bar = false")
             yield DuckDBSession(connection)
 
     def _mapped(self, error: Exception) -> PipelineError:

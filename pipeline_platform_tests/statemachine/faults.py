@@ -43,12 +43,24 @@ class Outcome:
     failed: PhaseFailedError | None = None
     value: Any = None
 
+    @property
+    def went_well(self) -> bool:
+        return self.error is None and not self.died
+
     def came_to(self, point: str) -> bool:
         return point in self.reached
 
     def __str__(self) -> str:
         ended = "killed" if self.died else repr(self.error) if self.error else "done"
         return f"{ended} after {', '.join(self.reached) or 'no point'} (fault: {self.fired})"
+
+
+@dataclass(frozen=True)
+class Pause:
+    """The step stops at this point, once, and others act."""
+
+    point: str
+    action: Callable[[], None]
 
 
 def points_of(purpose: str) -> list[str]:
@@ -58,20 +70,18 @@ def points_of(purpose: str) -> list[str]:
 
 
 def watched(
-    step: Callable[[], Any],
-    fault: Fault | None = None,
-    meanwhile: tuple[str, Callable[[], None]] | None = None,
+    step: Callable[[], Any], fault: Fault | None = None, pause: Pause | None = None
 ) -> Outcome:
-    """Run a step. `meanwhile`: at this point it pauses and others act, once."""
+    """Run a step to its end, whatever that is."""
     outcome = Outcome()
-    waiting = [meanwhile] if meanwhile else []
+    waiting = [pause] if pause else []
     broken: list[BaseException] = []
 
     def hook(name: str) -> None:
         outcome.reached.append(name)
-        if waiting and name == waiting[0][0]:
+        if waiting and name == waiting[0].point:
             try:
-                waiting.pop()[1]()
+                waiting.pop().action()
             except BaseException as error:
                 broken.append(error)
                 raise
