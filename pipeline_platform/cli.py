@@ -3,6 +3,7 @@
 Exit codes: 0 success or already right, 1 failed, 2 bad usage or config, 130 interrupted.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ err = console(stderr=True)
 @app.callback()
 def main() -> None:
     """Run inside a project: a folder whose pyproject.toml has [tool.dg.project], or below it."""
+    # What a driver has to say comes as an error of ours; its own log lines would only confuse.
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 
 @app.command()
@@ -97,7 +100,7 @@ def validate(
         bool, typer.Option("--connect/--no-connect", help="Also check that the systems answer.")
     ] = True,
 ) -> None:
-    """Check configs, and that source, stage and target are there and fit."""
+    """Check configs, and that source, stage and target answer and hold what they name."""
     with _reported_errors():
         if path is not None:
             findings = validate_path(path.resolve(), connect=connect)

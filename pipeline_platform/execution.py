@@ -6,7 +6,7 @@ appends revisions and never updates one.
 
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Phase = Literal[
     "stale_pipeline_handling",
@@ -20,18 +20,7 @@ Phase = Literal[
     "stage_cleaning",
     "target_cleaning",
 ]
-PHASES: tuple[Phase, ...] = (
-    "stale_pipeline_handling",
-    "pre_validation",
-    "source_count",
-    "source_to_stage_transfer",
-    "stage_count",
-    "stage_to_target_transfer",
-    "target_count",
-    "audit",
-    "stage_cleaning",
-    "target_cleaning",
-)
+PHASES: tuple[Phase, ...] = get_args(Phase)
 # These have no column of their own: audit_phase.phase_specific_details.counts holds them.
 COUNT_PHASES: tuple[Phase, ...] = ("source_count", "stage_count", "target_count")
 

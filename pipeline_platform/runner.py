@@ -67,6 +67,8 @@ def run_window(
             )
         except dg.DagsterExecutionInterruptedError as interrupt:
             raise KeyboardInterrupt from interrupt
+        if _was_interrupted(done):
+            raise KeyboardInterrupt
         parent = done.run_id
         row = project.store.run_of(pipeline_name, done.run_id)
         result = WindowResult(window, done.success, row, _reason(done, row), attempt + 1)
@@ -77,6 +79,19 @@ def run_window(
         if before_retry is not None:
             before_retry(result)
     return result
+
+
+def _was_interrupted(done: dg.JobExecutionResult) -> bool:
+    """Dagster reports Ctrl-C, or a cancellation from the UI, as one more way to fail."""
+    return any(
+        event.event_type_value == "PIPELINE_CANCELED"
+        or (
+            event.event_type_value == "PIPELINE_FAILURE"
+            and getattr(event.job_failure_data.failure_reason, "value", "")
+            == "UNEXPECTED_TERMINATION"
+        )
+        for event in done.all_events
+    )
 
 
 def _reason(result: dg.JobExecutionResult, row: ExecutionRow | None) -> str:

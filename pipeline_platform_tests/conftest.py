@@ -3,8 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from pipeline_platform_tests.servers.postgres import Database, PostgresServer
+
+# The first example of a test may pay for an import; time is not what these tests are about.
+settings.register_profile("tests", deadline=None, database=None)
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

@@ -32,13 +32,18 @@ def clean_environment(**more: str) -> Mapping[str, str]:
 
 
 def run(
-    command: Sequence[str] | str, folder: Path, *, timeout: float = 300, **environment: str
+    command: Sequence[str] | str,
+    folder: Path,
+    *,
+    timeout: float = 300,
+    env: Mapping[str, str] | None = None,
+    **environment: str,
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command in the copy; its output is captured, its exit code is the caller's to judge."""
     return subprocess.run(
         command,
         cwd=folder,
-        env=clean_environment(**environment),
+        env=clean_environment(**(env or {}), **environment),
         shell=isinstance(command, str),
         capture_output=True,
         text=True,

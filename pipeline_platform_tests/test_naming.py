@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.errors import ConfigurationError
@@ -34,7 +34,6 @@ def test_names_without_a_letter_or_digit_are_refused(name: str) -> None:
         safe_column_name(name)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_every_name_becomes_safe_once_and_for_all_or_is_refused(name: str) -> None:
     try:

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.errors import ConfigurationError
@@ -100,7 +100,6 @@ def test_a_skipped_hour_belongs_to_the_window_before() -> None:
     assert wall_clock_bound(at("2025-03-09T07:00"), NEW_YORK) == datetime(2025, 3, 9, 3)
 
 
-@settings(deadline=None)
 @given(
     zone=st.sampled_from(ZONES),
     start=st.datetimes(datetime(2005, 1, 1), datetime(2030, 1, 1)),
@@ -122,7 +121,6 @@ def test_every_wall_clock_value_is_in_exactly_one_of_adjoining_windows(
         assert sum(inside) == (bounds[0] <= wall < bounds[-1])
 
 
-@settings(deadline=None)
 @given(
     zone=st.sampled_from(ZONES), instant=st.datetimes(datetime(2005, 1, 1), datetime(2030, 1, 1))
 )

@@ -18,7 +18,7 @@ NAMES = st.one_of(
 
 
 @given(NAMES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_name_goes_through_duckdb(name: str) -> None:
     connection = duckdb.connect()
     connection.execute(" ".join(("SELECT 1 AS", quote_duckdb(name))))
@@ -32,9 +32,7 @@ def session(postgres: Database) -> Database:
 
 
 @given(NAMES)
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_name_goes_through_postgres_or_is_refused(session: Database, name: str) -> None:
     try:
         quoted = quote_postgres(name)

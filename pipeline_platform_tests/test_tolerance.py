@@ -2,7 +2,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.tolerance import compare_hop, loss_percent
@@ -60,7 +60,6 @@ def test_facts_are_the_numbers_of_the_verdict() -> None:
     }
 
 
-@settings(deadline=None)
 @given(
     before=COUNTS,
     after=COUNTS,
@@ -73,7 +72,6 @@ def test_the_verdict_is_exact_for_any_counts(before: int, after: int, tolerance:
     assert Decimal("-9999999.99") <= verdict.loss_percent <= 100
 
 
-@settings(deadline=None)
 @given(before=st.integers(1, 10**18), after=COUNTS)
 def test_the_percent_is_the_exact_one_rounded_half_up(before: int, after: int) -> None:
     exact = Fraction(before - after, before) * 100

@@ -224,7 +224,7 @@ def test_dg_check_shows_the_mistakes_where_they_are(tmp_path: Path) -> None:
         # The installed package is this checkout, not the copy.
         "PYTHONPATH": str(copy),
     }
-    done = run(["dg", "check", "yaml", str(defs / "many")], copy, **environment)
+    done = run(["dg", "check", "yaml", str(defs / "many")], copy, env=environment)
     assert done.returncode != 0
     for key, says in {
         "owner_emale:": "'owner_emale' was unexpected",
@@ -241,7 +241,7 @@ def test_dg_check_shows_the_mistakes_where_they_are(tmp_path: Path) -> None:
         assert re.search(rf"\| +\^ .*{re.escape(says)}", shown)
     assert "does not match" not in done.stdout
 
-    done = run(["dg", "check", "yaml", str(defs / "zone")], copy, **environment)
+    done = run(["dg", "check", "yaml", str(defs / "zone")], copy, env=environment)
     assert done.returncode != 0
     where = f"zone/defs.yaml:{line_of(zone, 'duration:')} "
     assert [one for one in done.stdout.splitlines() if where in one and "in UTC only" in one]
@@ -249,7 +249,7 @@ def test_dg_check_shows_the_mistakes_where_they_are(tmp_path: Path) -> None:
     for name in ("many", "zone"):
         (defs / name / "defs.yaml").unlink()
     file = write_config(defs / "own", config, "json")
-    done = run(["dg", "check", "defs"], copy, **environment)
+    done = run(["dg", "check", "defs"], copy, env=environment)
     assert done.returncode != 0
     output = done.stdout + done.stderr
     for mistake in (MISTAKES[name] for name in inline):

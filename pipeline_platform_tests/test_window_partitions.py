@@ -131,7 +131,7 @@ def plans_over_a_change(draw: st.DrawFn) -> WindowPlan:
 
 # Dagster goes back from the end to find the last partition, and errs shortly before a change.
 @example(plan=WindowPlan("2h", "Antarctica/Casey", date(2019, 3, 15), date(2019, 3, 17)))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(plan=plans_over_a_change())
 def test_every_plan_is_equal_to_dagster_or_refused(plan: WindowPlan) -> None:
     definition = partitions_definition(plan)

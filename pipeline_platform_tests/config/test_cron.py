@@ -64,7 +64,7 @@ def part(low: int, high: int) -> st.SearchStrategy[str]:
 
 
 @given(st.tuples(part(0, 59), part(0, 23), part(1, 31), part(1, 12), part(0, 6)).map(" ".join))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_what_is_accepted_here_dagster_accepts(expression: str) -> None:
     try:
         check_cron(expression)

@@ -51,13 +51,15 @@ class World:
     def rows(self) -> list[tuple[Any, ...]]:
         """Everything in the target table, in a fixed order."""
         return self.at_target(
-            "SELECT id, placed_at, amount, note, updated_at, _pipeline_name, _pipeline_window_start "
-            "FROM analytics.orders ORDER BY 2, 1"
+            "SELECT id, placed_at, amount, note, updated_at, "
+            "_pipeline_name, _pipeline_window_start FROM analytics.orders ORDER BY 2, 1"
         )
 
     def source_rows(self) -> list[tuple[Any, ...]]:
         """What the source holds of all windows, in the same order."""
-        return self.at_source("SELECT id, placed_at, amount, note, updated_at FROM orders ORDER BY 2, 1")
+        return self.at_source(
+            "SELECT id, placed_at, amount, note, updated_at FROM orders ORDER BY 2, 1"
+        )
 
     def _execute(self, file: Path, statement: str) -> list[tuple[Any, ...]]:
         if self.database is not None:
@@ -79,9 +81,7 @@ def tmp_path() -> Iterator[Path]:
 
 
 @pytest.fixture(params=KINDS)
-def world(
-    request: pytest.FixtureRequest, make_world: Callable[[str], World]
-) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, make_world: Callable[[str], World]) -> Iterator[World]:
     """Keeps a DuckDB file open meanwhile: opening it is most of what a small window takes."""
     made = make_world(request.param)
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What the drive view and the records say after success, failure, skip and retry (seeds 003, 000)."""
+"""What drive view and records say after success, failure, skip and retry (seeds 003, 000)."""
 
 import re
 from collections.abc import Iterator
@@ -102,7 +102,8 @@ def test_success(world: World) -> None:
     scalars = {name: row[name] for name in (
         "pipeline_id", "pipeline_name", "pipeline_status", "pipeline_retry_number",
         "query_window_start_timestamp", "query_window_end_timestamp", "target_date",
-        "query_window_duration", "dagster_run_id", "epoch", "config_hash", "error_category")}  # fmt: skip
+        "query_window_duration", "dagster_run_id", "epoch", "config_hash",
+        "error_category")}  # fmt: skip
     assert scalars == {
         "pipeline_id": "orders_20240310T0000Z_run1", "pipeline_name": "orders",
         "pipeline_status": "SUCCESS", "pipeline_retry_number": 0,

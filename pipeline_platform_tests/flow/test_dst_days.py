@@ -89,9 +89,12 @@ def test_every_minute_arrives_once_in_its_window(
         (number, instant, window_start(placed(instant), duration))
         for number, instant in enumerate(instants)
     ]
-    assert world.at_target(
-        "SELECT id, placed_at, _pipeline_window_start FROM analytics.minutes ORDER BY id"
-    ) == expected
+    assert (
+        world.at_target(
+            "SELECT id, placed_at, _pipeline_window_start FROM analytics.minutes ORDER BY id"
+        )
+        == expected
+    )
 
 
 def test_a_day_says_how_long_it_was(world: World) -> None:

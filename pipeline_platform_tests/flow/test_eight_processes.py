@@ -1,4 +1,4 @@
-"""Eight processes at once, each with its own Dagster instance, through the real job, on PostgreSQL."""
+"""Eight processes at once, each with a Dagster instance of its own, on PostgreSQL."""
 
 import json
 import subprocess
@@ -83,7 +83,9 @@ def require_right(database: Database, days: list[datetime]) -> None:
             f"SELECT {columns} FROM orders WHERE placed_at >= %s AND placed_at < %s ORDER BY id",
             [days[0], days[-1] + timedelta(days=1)],
         ).fetchall()
-        target = connection.execute(f"SELECT {columns} FROM analytics.orders ORDER BY id").fetchall()
+        target = connection.execute(
+            f"SELECT {columns} FROM analytics.orders ORDER BY id"
+        ).fetchall()
         assert len(source) == ROWS * len(days)
         assert target == source
         assert connection.execute(

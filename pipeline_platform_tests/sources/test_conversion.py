@@ -24,7 +24,7 @@ def converted(texts: list[str | None], kind: pa.DataType) -> list[Decimal | None
     return list(conversion.convert(batch).column("price").to_pylist())
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     whole=st.integers(-(10**60), 10**60) | st.integers(-(10**12), 10**12),
     places=st.integers(0, 45),

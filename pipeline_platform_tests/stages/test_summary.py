@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.movement import ColumnSummary
@@ -39,7 +39,6 @@ def expected(batches: list[list[Any]], value_of: Any) -> tuple[int, int | None]:
     "kind",
     [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint32(), pa.uint64()],
 )
-@settings(deadline=None)
 @given(data=st.data())
 def test_integers(kind: pa.DataType, data: st.DataObject) -> None:
     bits = kind.bit_width
@@ -55,7 +54,6 @@ def test_integers(kind: pa.DataType, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize(("digits", "scale"), [(5, 2), (28, 9), (38, 0), (38, 38), (38, 9)])
-@settings(deadline=None)
 @given(data=st.data())
 def test_decimals(digits: int, scale: int, data: st.DataObject) -> None:
     limit = 10**digits - 1
@@ -81,7 +79,6 @@ def test_decimals_wider_than_arrow_can_add() -> None:
     assert found == ColumnSummary(1, str(2 * int("9" * 76)))
 
 
-@settings(deadline=None)
 @given(batches_of(st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31))))
 def test_timestamps(batches: list[list[Any]]) -> None:
     nulls, total = expected(batches, lambda at: (at - EPOCH) // MICROSECOND)
@@ -91,7 +88,6 @@ def test_timestamps(batches: list[list[Any]]) -> None:
     assert summary(pa.timestamp("us", "UTC"), *aware) == wanted
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20))
 def test_ticks_of_any_size_and_unit(ticks: list[int]) -> None:
     total = sum(ticks)
@@ -103,7 +99,6 @@ def test_ticks_of_any_size_and_unit(ticks: list[int]) -> None:
     assert ("." in found) == (total % 1000 != 0)
 
 
-@settings(deadline=None)
 @given(batches_of(st.dates()))
 def test_dates(batches: list[list[Any]]) -> None:
     nulls, total = expected(batches, lambda day: (day - date(1970, 1, 1)).days)
@@ -112,7 +107,6 @@ def test_dates(batches: list[list[Any]]) -> None:
     assert summary(pa.date64(), *batches) == wanted
 
 
-@settings(deadline=None)
 @given(batches_of(st.times()))
 def test_times(batches: list[list[Any]]) -> None:
     def ticks(value: time) -> int:
@@ -124,7 +118,6 @@ def test_times(batches: list[list[Any]]) -> None:
     assert summary(pa.time64("us"), *batches) == wanted
 
 
-@settings(deadline=None)
 @given(batches_of(st.text()))
 def test_text_is_its_utf8_bytes(batches: list[list[Any]]) -> None:
     nulls, total = expected(batches, lambda text: len(text.encode()))
@@ -133,7 +126,6 @@ def test_text_is_its_utf8_bytes(batches: list[list[Any]]) -> None:
         assert summary(kind, *batches) == wanted
 
 
-@settings(deadline=None)
 @given(batches_of(st.binary()))
 def test_binary_is_its_bytes(batches: list[list[Any]]) -> None:
     nulls, total = expected(batches, len)
@@ -141,7 +133,6 @@ def test_binary_is_its_bytes(batches: list[list[Any]]) -> None:
     assert summary(pa.binary(), *batches) == wanted
 
 
-@settings(deadline=None)
 @given(batches_of(st.booleans()))
 def test_booleans(batches: list[list[Any]]) -> None:
     nulls, total = expected(batches, int)
@@ -150,7 +141,6 @@ def test_booleans(batches: list[list[Any]]) -> None:
     )
 
 
-@settings(deadline=None)
 @given(batches_of(st.floats()))
 def test_floats_have_a_range_instead_of_a_sum(batches: list[list[Any]]) -> None:
     values = [value for batch in batches for value in batch]

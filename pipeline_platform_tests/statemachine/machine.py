@@ -306,6 +306,7 @@ class WindowMachine(RuleBasedStateMachine):
         details = row.phases["pre_validation"].phase_specific_details
         assert (row.epoch, details["action"]) == (epoch, action), details
         self._count(f"whole run: {action}")
+        late_writers = oracle.may_have_late_writers(epoch)
         oracle.claimed(epoch, owner)
         for other in world.oracles:
             for dead in [dead for dead in other.runs if other.may_close(dead)]:
@@ -317,14 +318,15 @@ class WindowMachine(RuleBasedStateMachine):
         oracle.release()
         oracle.rows = rows
         if action == "skip":
-            return
-        [kept] = world.attempts(window)
-        assert kept == (epoch if action == "start_over" else attempts[-1])
-        staged = world.require_staged(window, kept, rows)
-        oracle.staged = {kept: staged}
-        oracle.commit = Commit(
-            epoch, staged.manifest.hash, staged.manifest.change_value, *[len(rows)] * 3, PASS
-        )
+            oracle.fence_out(epoch if late_writers else 0)
+        else:
+            [kept] = world.attempts(window)
+            assert kept == (epoch if action == "start_over" else attempts[-1])
+            staged = world.require_staged(window, kept, rows)
+            oracle.staged = {kept: staged}
+            oracle.commit = replace(Commit.of(epoch, staged), audit_result=PASS)
+        for worker in self.workers.on(window):
+            assert worker.is_refused(strict=True), f"a run at {worker.epoch} may still load"
 
     def _expected_action(self, window: int, rows: tuple[Row, ...]) -> str:
         oracle = self.world.oracles[window]

@@ -18,6 +18,14 @@ RECORD_COLUMNS = (
 
 
 @dataclass(frozen=True)
+class Staged:
+    """A whole manifest and the rows that the source held when it was written."""
+
+    manifest: Manifest
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
 class Commit:
     """The commit row without its times."""
 
@@ -29,13 +37,11 @@ class Commit:
     target_rows: int | None = None
     audit_result: str | None = None
 
-
-@dataclass(frozen=True)
-class Staged:
-    """A whole manifest and the rows that the source held when it was written."""
-
-    manifest: Manifest
-    rows: tuple[Row, ...]
+    @classmethod
+    def of(cls, epoch: int, staged: Staged) -> "Commit":
+        """What a load of these rows commits."""
+        manifest, rows = staged.manifest, len(staged.rows)
+        return cls(epoch, manifest.hash, manifest.change_value, rows, rows, rows)
 
 
 @dataclass
@@ -124,6 +130,16 @@ class WindowOracle:
     def keep_staged(self, attempts: list[int]) -> None:
         self.staged = {e: staged for e, staged in self.staged.items() if e in attempts}
 
+    def may_have_late_writers(self, epoch: int) -> bool:
+        """Whether a run between the commit row's epoch and this one may only be paused."""
+        committed = self.commit.epoch if self.commit else 0
+        ended = {e for e, run in self.runs.items() if run.status in ("SUCCESS", "SKIPPED")}
+        return any(e not in ended for e in range(committed + 1, epoch))
+
+    def fence_out(self, epoch: int) -> None:
+        assert self.commit is not None
+        self.commit = replace(self.commit, epoch=max(epoch, self.commit.epoch))
+
     def refuses(self, epoch: int, *, strict: bool) -> bool:
         """Whether the target must refuse this epoch. A load must be above the commit row's."""
         there = self.commit.epoch if self.commit else 0
@@ -134,16 +150,12 @@ class WindowOracle:
         return self.staged.get(attempts[-1]) if attempts else None
 
     def loaded(self, epoch: int, staged: Staged, outcome: Outcome) -> None:
-        manifest = staged.manifest
-        loaded = Commit(
-            epoch, manifest.hash, manifest.change_value, manifest.snapshot_count, manifest.rows,
-            len(staged.rows),
-        )  # fmt: skip
+        loaded = Commit.of(epoch, staged)
         if outcome.came_to("load.before_begin"):
             self.commit = self.commit or Commit()
         self._fenced(
             "load", epoch, outcome, strict=True, rows=staged.rows, after=lambda before: loaded,
-            arrived=lambda row: (row.epoch, row.manifest_hash) == (epoch, manifest.hash),
+            arrived=lambda row: (row.epoch, row.manifest_hash) == (epoch, loaded.manifest_hash),
         )  # fmt: skip
 
     def audited(self, epoch: int, outcome: Outcome) -> None:

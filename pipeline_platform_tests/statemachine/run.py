@@ -1,6 +1,9 @@
 """How long the machine runs, and how to run it longer.
 
-PIPELINE_PLATFORM_STEPS=10000 pytest pipeline_platform_tests/statemachine -k contract -s
+A usual run takes the same steps each time. For a long one, with new steps each time:
+
+    PIPELINE_PLATFORM_STEPS=10000 python -m pytest -s --timeout 0 \
+        pipeline_platform_tests/statemachine/test_machine.py
 """
 
 import os
@@ -13,22 +16,22 @@ from hypothesis.stateful import run_state_machine_as_test
 from pipeline_platform_tests.statemachine.machine import WindowMachine
 from pipeline_platform_tests.statemachine.place import Place
 
-STEPS = "PIPELINE_PLATFORM_STEPS"
+VARIABLE = "PIPELINE_PLATFORM_STEPS"
 STEPS_PER_EXAMPLE = 40
 
 
 def run_machine(
-    place: Place,
-    steps: int,
-    *,
-    derandomize: bool = True,
-    shrink: bool = True,
+    place: Place, steps: int, *, derandomize: bool = True, shrink: bool = True
 ) -> Counter[str]:
-    """At least so many steps in examples of at most 40; returns what happened in them."""
+    """About so many steps, in examples of at most 40; returns what happened in them."""
     tally: Counter[str] = Counter()
-    phases = [Phase.generate, Phase.shrink] if shrink else [Phase.generate]
+
+    class Machine(WindowMachine):
+        def __init__(self) -> None:
+            super().__init__(place, tally)
+
     run_state_machine_as_test(
-        lambda: WindowMachine(place, tally),
+        Machine,
         settings=settings(
             max_examples=ceil(steps / STEPS_PER_EXAMPLE),
             stateful_step_count=STEPS_PER_EXAMPLE,
@@ -36,7 +39,7 @@ def run_machine(
             deadline=None,
             database=None,
             print_blob=True,
-            phases=phases,
+            phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
         ),
@@ -44,7 +47,7 @@ def run_machine(
     return tally
 
 
-def steps_wanted(usual: int) -> tuple[int, bool]:
-    """Number of steps, and whether they are the same each time."""
-    wanted = os.environ.get(STEPS)
-    return (int(wanted), False) if wanted else (usual, True)
+def long_run() -> int | None:
+    """Steps that somebody asked for."""
+    wanted = os.environ.get(VARIABLE)
+    return int(wanted) if wanted else None

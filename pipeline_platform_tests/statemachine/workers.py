@@ -13,7 +13,7 @@ from pipeline_platform.errors import (
     VerificationError,
     WindowHeldError,
 )
-from pipeline_platform.execution import ExecutionRow
+from pipeline_platform.execution import ExecutionRow, Phase
 from pipeline_platform.flow.audit import audit_step
 from pipeline_platform.flow.claim import claim_window
 from pipeline_platform.flow.cleaning import clean_stage_location
@@ -80,6 +80,9 @@ class Workers:
         """One of those that work now."""
         slots = sorted(self._slots)
         return self._slots[slots[number % len(slots)]]
+
+    def on(self, window: int) -> list[Worker]:
+        return [worker for worker in self._slots.values() if worker.window == window]
 
     def end(self, worker: Worker) -> None:
         self._slots = {n: other for n, other in self._slots.items() if other is not worker}
@@ -291,5 +294,5 @@ class Workers:
 
 def failed_row(row: ExecutionRow) -> ExecutionRow:
     """The row of a run whose load failed."""
-    name = "stage_to_target_transfer"
+    name: Phase = "stage_to_target_transfer"
     return row.with_phase(name, replace(row.phases[name], status="FAILED"))

@@ -123,7 +123,7 @@ class World:
         )
         expected = [(*row, self.pipeline.name, oracle.start)
                     for oracle in self.oracles for row in oracle.rows]  # fmt: skip
-        assert found == sorted(expected), "rows in the target"
+        assert found == sorted(expected), f"rows in the target: {found}, expected {expected}"
 
     def _compare_commits(self) -> None:
         found = self.place.at_target(
@@ -140,7 +140,7 @@ class World:
                 loaded, audited = commit.manifest_hash is not None, commit.audit_result is not None
                 values = tuple(vars(commit).values())
                 expected[oracle.start] = (*values, loaded, audited, loaded)
-        assert stored == expected, "commit rows"
+        assert stored == expected, f"commit rows: {stored}, expected {expected}"
 
     def _compare_records(self) -> None:
         found = self.place.at_target(
@@ -170,7 +170,8 @@ class World:
         )
         revisions = dict(
             self.place.at_target(
-                "SELECT pipeline_id, count(*) FROM pipeline_platform.pipeline_execution_log GROUP BY 1"
+                "SELECT pipeline_id, count(*) FROM pipeline_platform.pipeline_execution_log "
+                "GROUP BY 1"
             )
         )
         runs = {
