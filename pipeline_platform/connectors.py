@@ -8,8 +8,10 @@ from typing import Any
 from pipeline_platform.errors import ConfigurationError
 
 
-def build_connector(system: Any, registry: Mapping[str, str], *, base_dir: Path) -> Any:
-    """`Class(system, base_dir=base_dir)` of the class that `system.type` names.
+def build_connector(
+    system: Any, registry: Mapping[str, str], *, base_dir: Path, **more: Any
+) -> Any:
+    """`Class(system, base_dir=base_dir, **more)` of the class that `system.type` names.
 
     `registry` maps short names to import paths; anything else is an import path of the user's own,
     `package.module:Class`. Raises ConfigurationError if there is no such module or class.
@@ -30,4 +32,4 @@ def build_connector(system: Any, registry: Mapping[str, str], *, base_dir: Path)
             hint=f"Known types are {', '.join(sorted(registry))}; others are "
             "`package.module:Class`.",
         ) from error
-    return connector(system, base_dir=base_dir)
+    return connector(system, base_dir=base_dir, **more)

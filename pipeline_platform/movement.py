@@ -207,6 +207,8 @@ class LoadRequest:
     adopt: bool = False
     still_ours: StillOurs = _always_ours
     """Asked between files and once more before the commit."""
+    config_hashes: dict[str, str] | None = None
+    """Of the config that loads; the target may have changed since staging. None: the manifest's."""
 
 
 @dataclass(frozen=True)

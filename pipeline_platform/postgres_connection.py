@@ -142,7 +142,8 @@ def _parameters(
         "application_name": application_name,
         "client_encoding": "UTF8",
         "options": f"-c statement_timeout={statement} -c lock_timeout={lock} "
-        f"-c idle_in_transaction_session_timeout={statement} -c TimeZone=UTC",
+        f"-c idle_in_transaction_session_timeout={statement} -c TimeZone=UTC "
+        "-c default_transaction_isolation=read\\ committed",
         **_NETWORK,
     }
     if connection.password is not None:

@@ -1,10 +1,12 @@
 """Runs one window through Dagster from a command: the same job as in the UI, with its retries."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import dagster as dg
 
+from pipeline_platform.errors import PipelineError
 from pipeline_platform.execution import ExecutionRow
 from pipeline_platform.flow.assets import FORCE_TAG, MAX_RETRIES_TAG, RETRY_NUMBER_TAG
 from pipeline_platform.project import Project
@@ -70,7 +72,9 @@ def run_window(
         if _was_interrupted(done):
             raise KeyboardInterrupt
         parent = done.run_id
-        row = project.store.run_of(pipeline_name, done.run_id)
+        row = None
+        with suppress(PipelineError):  # what Dagster knows of the run is enough to go on
+            row = project.store.run_of(pipeline_name, done.run_id)
         result = WindowResult(window, done.success, row, _reason(done, row), attempt + 1)
         run = instance.get_run_by_id(done.run_id)
         retryable = run is not None and run.tags.get(MAX_RETRIES_TAG) != "0"

@@ -102,14 +102,15 @@ def shop(
 ) -> Iterator[Shop]:
     database = postgres_server.new_database()
     create_postgres_orders(database, [datetime(2024, 3, 10, tzinfo=timezone.utc)], ROWS_A_DAY)
-    yield Shop(tmp_path_factory.mktemp("shop") / "clone", database)
+    shop = Shop(tmp_path_factory.mktemp("shop") / "clone", database)
+    done = shop.command("status")
+    assert done.returncode == 0, done.stderr
+    assert "No run yet." in done.stdout
+    yield shop
     postgres_server.drop(database)
 
 
 def test_a_second_pipeline_is_one_yaml(shop: Shop) -> None:
-    done = shop.command("status")
-    assert done.returncode == 0, done.stderr
-    assert "No run yet." in done.stdout
     both = ("--window", WINDOW, "--window", "2024-03-10-22:30")
     done = shop.command("run", "shop", *both)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -19,6 +19,8 @@ from pipeline_platform.flow.pipeline import Pipeline
 from pipeline_platform.record import PipelineRecord
 
 TICK_SECONDS = 30
+MOST_REQUESTS_OF_A_KEY = 5
+MOST_ON_THEIR_WAY = 100
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,9 @@ class Cursor:
 def due_windows_sensor(pipeline: Pipeline, job_name: str) -> dg.SensorDefinition:
     """Looks every 30 s, or when `schedule.cron` says so.
 
-    The warehouse is opened only when a window became due or some may be waiting. A window is
-    requested once per epoch: run key `pipeline:window:epoch`. One that is out of retries is not
+    The warehouse is opened only when a window became due or some are not done yet. A window is
+    requested once per epoch: run key `pipeline:window:epoch`, and once more if that run ended
+    without ever claiming the window. One that failed for good or is out of retries is not
     requested again.
     """
 
@@ -74,15 +77,42 @@ def due_windows_sensor(pipeline: Pipeline, job_name: str) -> dg.SensorDefinition
     def due_windows(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         drive_table: DriveTableIOManager = getattr(context.resources, DRIVE_TABLE)
         now = datetime.now(timezone.utc)
-        return look(pipeline, drive_table.store, now, Cursor.parse(context.cursor))
+        known = RequestedRuns(context.instance)
+        return look(pipeline, drive_table.store, now, Cursor.parse(context.cursor), known)
 
     return due_windows
 
 
+class RequestedRuns:
+    """What became of the runs that were requested under a run key."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self._instance = instance
+
+    def free_key(self, key: str) -> str | None:
+        """A key that Dagster will start a run for; None while a run of the key is on its way."""
+        for number in range(MOST_REQUESTS_OF_A_KEY):
+            candidate = f"{key}:{number}" if number else key
+            filters = dg.RunsFilter(tags={"dagster/run_key": candidate})
+            runs = self._instance.get_runs(filters=filters, limit=1)
+            if not runs:
+                return candidate
+            if not runs[0].is_finished:
+                return None
+        return None
+
+
 def look(
-    pipeline: Pipeline, store: DriveStore, now: datetime, cursor: Cursor | None
+    pipeline: Pipeline,
+    store: DriveStore,
+    now: datetime,
+    cursor: Cursor | None,
+    known: RequestedRuns,
 ) -> dg.SensorResult:
-    """One tick at `now` (UTC): registers what became due, requests the oldest valid windows."""
+    """One tick at `now` (UTC): registers what became due, requests the oldest valid windows.
+
+    A window whose run is on its way does not count towards `max_windows_per_tick`.
+    """
     plan = pipeline.record_plan()
     if cursor is None:
         cursor = Cursor(begin_coverage(plan, now), now, waiting=True)
@@ -93,16 +123,17 @@ def look(
         seen = Cursor(cursor.coverage, now, waiting=False)
         return dg.SensorResult(skip_reason="no window became due", cursor=str(seen))
     store.migrate()
+    # This machine's clock may be ahead of the database's, by which a run judges readiness.
+    now = min(now, store.now())
+    limit = pipeline.config.schedule.max_windows_per_tick
     found = store_new_and_pass_valid_record(
-        plan,
-        store,
-        now,
-        coverage=cursor.coverage,
-        limit=pipeline.config.schedule.max_windows_per_tick,
+        plan, store, now, coverage=cursor.coverage, limit=limit + MOST_ON_THEIR_WAY
     )
     more_to_register = any(True for _ in new_windows(plan, now, found.coverage))
-    after = Cursor(found.coverage, now, waiting=bool(found.records) or more_to_register)
-    requests = [_request(pipeline, record) for record in found.records]
+    [windows] = store.query("window_summary", pipeline_name=pipeline.name)
+    after = Cursor(found.coverage, now, waiting=bool(windows["pending"]) or more_to_register)
+    fresh_requests = (_request(pipeline, record, known) for record in found.records)
+    requests = list(islice((request for request in fresh_requests if request), limit))
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else found.reason,
@@ -110,12 +141,13 @@ def look(
     )
 
 
-def _request(pipeline: Pipeline, record: PipelineRecord) -> dg.RunRequest:
+def _request(
+    pipeline: Pipeline, record: PipelineRecord, known: RequestedRuns
+) -> dg.RunRequest | None:
     window = pipeline.windows.window_at(record.window_start_time)
     assert window is not None
-    return dg.RunRequest(
-        run_key=f"{pipeline.name}:{window.key}:{record.epoch}", partition_key=window.key
-    )
+    key = known.free_key(f"{pipeline.name}:{window.key}:{record.epoch}")
+    return dg.RunRequest(run_key=key, partition_key=window.key) if key else None
 
 
 def _time_to_look(pipeline: Pipeline, looked_at: datetime, now: datetime) -> bool:

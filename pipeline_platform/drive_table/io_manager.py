@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import stamina
 from pydantic import Field, TypeAdapter
 
 from pipeline_platform.config.systems import StateSystem
 from pipeline_platform.drive_table import build_store
 from pipeline_platform.drive_table.store import DriveStore
+from pipeline_platform.errors import TransientError
 from pipeline_platform.execution import ExecutionRow
 
 if TYPE_CHECKING:
@@ -41,8 +43,15 @@ class DriveTableIOManager(dg.ConfigurableIOManager):
         return build_store(state, base_dir=Path(self.base_dir))
 
     def handle_output(self, context: dg.OutputContext, obj: "Handover") -> None:
-        """Store the hand-over; ClaimLostError if another run took the window over."""
-        self.store.save(obj.claim, obj.record, obj.row, release=obj.release)
+        """Store the hand-over; ClaimLostError if another run took the window over.
+
+        A drive table that does not answer is tried again for a while: the step's work is done.
+        """
+        for attempt in stamina.retry_context(
+            on=TransientError, attempts=5, wait_initial=1.0, wait_max=20.0, timeout=None
+        ):
+            with attempt:
+                self.store.save(obj.claim, obj.record, obj.row, release=obj.release)
 
     def load_input(self, context: dg.InputContext) -> ExecutionRow | None:
         """The row of this Dagster run, or None. Runs before the body: it never decides or fails."""

@@ -103,6 +103,7 @@ QUERIES: Mapping[str, NamedQuery] = {
                 * INTERVAL '1 hour' AS stale
         FROM {drive}
         WHERE pipeline_name = :pipeline_name AND pipeline_status = 'SUCCESS'
+          AND array_position(phases_completed, 'audit') > 0
         ORDER BY created_at DESC, epoch DESC LIMIT 1
         """,
         ("pipeline_name", "hours"),

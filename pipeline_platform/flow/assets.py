@@ -1,5 +1,6 @@
 """The five partitioned assets of a pipeline: Dagster's side of `step.py`."""
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -7,9 +8,19 @@ import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.drive_table.io_manager import DRIVE_TABLE, DriveTableIOManager
+from pipeline_platform.drive_table.rows import json_safe
+from pipeline_platform.drive_table.store import DriveStore
 from pipeline_platform.flow.pipeline import Pipeline
 from pipeline_platform.flow.run import CheckOutcome, RunRequest
-from pipeline_platform.flow.step import CHECK_OF_STEP, STEPS, Handover, StepFailedError, perform
+from pipeline_platform.flow.step import (
+    CHECK_OF_STEP,
+    STEPS,
+    Handover,
+    StepFailedError,
+    StepResult,
+    perform,
+)
+from pipeline_platform.window import Window
 
 FORCE_TAG = "pipeline_platform/force"
 RETRY_NUMBER_TAG = "dagster/retry_number"
@@ -103,23 +114,23 @@ def _materialize(
     request = _request(context, pipeline, step, drive_table.held_wait_seconds)
     if request.first:
         _tag_run(context, pipeline, {"pipeline_platform/window": window.key})
-    try:
-        result = perform(step, pipeline, window, drive_table.store, request, context.log)
-    except StepFailedError as failed:
-        if not failed.error.retryable:
-            context.instance.add_run_tags(context.run.run_id, {MAX_RETRIES_TAG: "0"})
-        if failed.interrupted is not None:
-            raise failed.interrupted from failed
-        if failed.check is not None:
-            yield _check_result(key, failed.check)
+    result = _performed(context, pipeline, step, window, drive_table.store, request)
+    if isinstance(result, StepFailedError):
+        # Raised here, outside of any handler: Dagster stores the texts of all causes, and a
+        # driver's text may hold values of rows.
+        if not result.error.retryable:
+            _add_tags(context, {MAX_RETRIES_TAG: "0"})
+        if result.interrupted is not None:
+            raise result.interrupted
+        if result.check is not None:
+            yield _check_result(key, result.check)
         raise dg.Failure(
-            description=f"{pipeline.name} {window.key}: {failed.error}",
-            metadata={"category": failed.error.category, **_plain(failed.error.facts)},
-            allow_retries=failed.error.retryable,
-        ) from failed
+            description=f"{pipeline.name} {window.key}: {result.error}",
+            metadata={"category": result.error.category, **_plain(result.error.facts)},
+            allow_retries=result.error.retryable,
+        )
     if request.first:
-        epoch = {"pipeline_platform/epoch": str(result.handover.row.epoch)}
-        context.instance.add_run_tags(context.run.run_id, epoch)
+        _add_tags(context, {"pipeline_platform/epoch": str(result.handover.row.epoch)})
     for check in result.checks:
         yield _check_result(key, check)
     yield dg.MaterializeResult(
@@ -127,6 +138,22 @@ def _materialize(
         value=result.handover,
         metadata=_metadata(pipeline, step, result.handover, result.metadata),
     )
+
+
+def _performed(
+    context: dg.AssetExecutionContext,
+    pipeline: Pipeline,
+    step: str,
+    window: Window,
+    store: DriveStore,
+    request: RunRequest,
+) -> StepResult | StepFailedError:
+    try:
+        return perform(step, pipeline, window, store, request, context.log)
+    except StepFailedError as failed:
+        where = "".join(traceback.format_tb(failed.__traceback__))
+        context.log.error("%s\n%s", failed.error, where)
+        return failed
 
 
 def _request(
@@ -139,7 +166,7 @@ def _request(
         first=step == mine[0],
         last=step == mine[-1],
         force=context.run.tags.get(FORCE_TAG, "").lower() == "true",
-        is_retry=RETRY_NUMBER_TAG in context.run.tags,
+        retry_number=int(context.run.tags.get(RETRY_NUMBER_TAG, "0")),
         held_wait_seconds=held_wait_seconds,
     )
 
@@ -148,15 +175,20 @@ def _tag_run(
     context: dg.AssetExecutionContext, pipeline: Pipeline, tags: Mapping[str, str]
 ) -> None:
     """Runs of the UI and of backfills carry no job tags, and retries inherit stale ones."""
-    context.instance.add_run_tags(
-        context.run.run_id,
-        {
-            "dagster/retry_strategy": "ALL_STEPS",
-            MAX_RETRIES_TAG: str(pipeline.config.retry.max_retries),
-            "pipeline_platform/pipeline": pipeline.name,
-            **tags,
-        },
-    )
+    own = {
+        "dagster/retry_strategy": "ALL_STEPS",
+        MAX_RETRIES_TAG: str(pipeline.config.retry.max_retries),
+        "pipeline_platform/pipeline": pipeline.name,
+    }
+    _add_tags(context, {**own, **tags})
+
+
+def _add_tags(context: dg.AssetExecutionContext, tags: Mapping[str, str]) -> None:
+    """Dagster's storage may be away for a moment; that decides nothing about the window."""
+    try:
+        context.instance.add_run_tags(context.run.run_id, tags)
+    except Exception as error:
+        context.log.warning("The run's tags could not be set: %s", type(error).__name__)
 
 
 def _check_result(key: dg.AssetKey, check: CheckOutcome) -> dg.AssetCheckResult:
@@ -190,7 +222,9 @@ def _metadata(
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values as Dagster metadata: numbers and texts as they are, the rest as JSON."""
     return {
-        name: value if isinstance(value, int | float | str) else dg.MetadataValue.json(value)
+        name: value
+        if isinstance(value, int | float | str)
+        else dg.MetadataValue.json(json_safe(value))
         for name, value in values.items()
         if value is not None
     }

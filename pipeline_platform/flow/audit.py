@@ -7,8 +7,9 @@ from pipeline_platform.fault_points import fault_point
 from pipeline_platform.flow.phase import phase, skip_phase
 from pipeline_platform.flow.plan import get_source_count
 from pipeline_platform.flow.run import CheckOutcome, WindowRun
+from pipeline_platform.flow.stage import require_manifest
 from pipeline_platform.movement import CommitRow, TargetCounts
-from pipeline_platform.record import AUDIT, COMPLETED, count_fields
+from pipeline_platform.record import AUDIT, COMPLETED, PENDING, count_fields
 from pipeline_platform.tolerance import HopVerdict, compare_hop
 
 PASS = "PASS"  # noqa: S105
@@ -48,6 +49,7 @@ def audit_step(run: WindowRun) -> None:
             loss_reasons=_loss_reasons(run, hops),
             validation_status="FAILED",
         )
+        run.still_ours()
         fault_point("audit.before_verdict")
         _judge(run, commit, counts, hops)
         run.pipeline.target.store_audit(run.slice, run.claim.epoch, PASS)
@@ -68,7 +70,7 @@ def audit_step(run: WindowRun) -> None:
         audit_status=COMPLETED,
         audit_result=PASS,
         phase_completed=AUDIT,
-        pipeline_status=COMPLETED,
+        pipeline_status=COMPLETED if _was_ready(run) else PENDING,
         pipeline_end_time=now,
         retry_attempt=0,
         **count_fields(commit.source_rows, commit.target_rows),
@@ -77,9 +79,16 @@ def audit_step(run: WindowRun) -> None:
     run.end()
 
 
+def _was_ready(run: WindowRun) -> bool:
+    """A window that was forced before it was ready stays pending: rows may still arrive."""
+    details = run.row.phases["pre_validation"].phase_specific_details
+    return bool(details.get("ready", True))
+
+
 def _commit_row(run: WindowRun) -> CommitRow:
+    manifest = require_manifest(run)
     commit = run.pipeline.target.commit_row(run.slice)
-    if commit is None or commit.manifest_hash is None:
+    if commit is None or commit.manifest_hash != manifest.hash:
         raise PermanentError(
             f"The window {run.window.key} is not loaded.",
             hint=f"Materialize {run.pipeline.name}/target for this partition first.",

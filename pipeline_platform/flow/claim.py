@@ -29,10 +29,26 @@ def claim_window(
     """
     store.migrate()
     fresh = build_complete_pipeline_record(pipeline.record_plan(), window)
-    if request.is_retry:
-        _wait_out_backoff(pipeline, store, fresh)
+    if request.retry_number:
+        _wait_out_backoff(pipeline, store, fresh, request.retry_number)
     claim = _claim_or_wait(pipeline, window, store, request, fresh, log)
-    state = store.look_up(fresh.key)
+    try:
+        return _open_run(pipeline, window, store, request, claim, log)
+    except BaseException:
+        with suppress(Exception):  # else the lease's end frees the window
+            store.save(claim, None, None, release=True)
+        raise
+
+
+def _open_run(
+    pipeline: Pipeline,
+    window: Window,
+    store: DriveStore,
+    request: RunRequest,
+    claim: Claim,
+    log: Log,
+) -> WindowRun:
+    state = store.look_up(claim.key)
     clock = Clock(state.now)
     fresh = build_complete_pipeline_record(pipeline.record_plan(), window, epoch=claim.epoch)
     record = state.record or fresh
@@ -111,10 +127,10 @@ def _claim_or_wait(
 ) -> Claim:
     deadline = time.monotonic() + request.held_wait_seconds
     told = False
+    # Whoever holds the window has its epoch from the drive table, which grows with every claim.
+    seen = _epoch_seen_elsewhere(pipeline, window)
     while True:
-        claim = store.claim(
-            record, request.run_id, at_least_epoch=_epoch_seen_elsewhere(pipeline, window)
-        )
+        claim = store.claim(record, request.run_id, at_least_epoch=seen)
         if claim is not None:
             return claim
         if time.monotonic() >= deadline:
@@ -142,12 +158,15 @@ def _epoch_seen_elsewhere(pipeline: Pipeline, window: Window) -> int:
     return max(epochs)
 
 
-def _wait_out_backoff(pipeline: Pipeline, store: DriveStore, record: PipelineRecord) -> None:
-    state = store.look_up(record.key)
-    runs = state.runs
-    if not runs or runs[0].pipeline_status != "FAILED" or not runs[0].pipeline_end_timestamp:
-        return
-    wanted = pipeline.config.retry.wait_seconds(failures_since_success(runs))
-    waited = (state.now - runs[0].pipeline_end_timestamp).total_seconds()
+def _wait_out_backoff(
+    pipeline: Pipeline, store: DriveStore, record: PipelineRecord, retry_number: int
+) -> None:
+    """What is left of the wait since the failed run's end; all of it where no row tells its end."""
+    wanted, waited = pipeline.config.retry.wait_seconds(retry_number), 0.0
+    with suppress(PipelineError):
+        state = store.look_up(record.key)
+        failed = next(iter(state.runs), None)
+        if failed and failed.pipeline_status == "FAILED" and failed.pipeline_end_timestamp:
+            waited = (state.now - failed.pipeline_end_timestamp).total_seconds()
     if wanted > waited:
         time.sleep(wanted - waited)

@@ -14,7 +14,7 @@ MAX_WINDOWS_PER_RUN = 100
 def cleaning_step(run: WindowRun) -> None:
     """Clean the stage; a failure is logged and leaves the run's verdict unless `fail_run`."""
     settings = run.pipeline.config.phases.stage_cleaning
-    if run.passes_through:
+    if run.passes_through and not _was_left_uncleaned(run):
         reason = run.row.phases["pre_validation"].phase_specific_details["reason"]
         skip_phase(run, "stage_cleaning", reason)
     elif not settings.enabled:
@@ -31,6 +31,12 @@ def cleaning_step(run: WindowRun) -> None:
     run.end()
 
 
+def _was_left_uncleaned(run: WindowRun) -> bool:
+    """Whether the run that moved the window failed in its cleaning."""
+    moved = next((row for row in run.runs if row.pipeline_status in ("SUCCESS", "FAILED")), None)
+    return moved is not None and moved.phases["stage_cleaning"].status == "FAILED"
+
+
 def clean_stage_location(run: WindowRun) -> None:
     """Superseded attempts of this window after the grace, other windows by age.
 
@@ -42,6 +48,7 @@ def clean_stage_location(run: WindowRun) -> None:
     with phase(run, name) as details:
         now = run.clock.now()
         superseded = _superseded(run, now - timedelta(hours=settings.superseded_grace_hours))
+        run.still_ours()
         removed = sum(run.pipeline.stage.delete(attempt) for attempt in superseded)
         old = _audited_before(run, now - timedelta(days=settings.delete_after_days))
         archived = 0
@@ -66,7 +73,7 @@ def clean_stage_location(run: WindowRun) -> None:
 
 
 def _superseded(run: WindowRun, before: datetime) -> list[AttemptPath]:
-    """Attempts older than the newest whole one, begun before `before` or of unknown age."""
+    """Attempts older than the newest one, begun before `before` or of unknown age."""
     attempts = run.pipeline.stage.attempts(run.slice)
     begun = {row.epoch: row.pipeline_start_timestamp for row in run.runs}
     return [

@@ -19,6 +19,9 @@ def record_failure(run: WindowRun, failed: PhaseFailedError) -> None:
     cannot be reached, the lease's end frees the window.
     """
     error = failed.error
+    if run.row.pipeline_status == "SUCCESS":
+        _keep_the_good_window(run, error)
+        return
     run.row = replace(run.row, pipeline_status="FAILED", error_category=error.category)
     run.end()
     if isinstance(error, ClaimLostError) or _lost_meanwhile(run):
@@ -33,6 +36,18 @@ def record_failure(run: WindowRun, failed: PhaseFailedError) -> None:
         if failed.phase == "source_to_stage_transfer":
             _despite_errors(run, "removing the partial attempt", lambda: clean_attempt(run))
         run.record = reset_on_process_failure(run.record, failed.phase, run.clock.now())
+    _despite_errors(
+        run,
+        "storing the failure",
+        lambda: run.store.save(run.claim, run.record, run.row, release=True),
+    )
+
+
+def _keep_the_good_window(run: WindowRun, error: PipelineError) -> None:
+    """Cleaning failed after a good audit: the record stays, the row fails only by `fail_run`."""
+    if run.pipeline.config.phases.stage_cleaning.fail_run:
+        run.row = replace(run.row, pipeline_status="FAILED", error_category=error.category)
+    run.end()
     _despite_errors(
         run,
         "storing the failure",
@@ -64,7 +79,7 @@ def _lost_meanwhile(run: WindowRun) -> bool:
         run.store.heartbeat(run.claim)
     except ClaimLostError:
         return True
-    except PipelineError:
+    except Exception:
         return False
     return False
 
@@ -74,12 +89,12 @@ def _is_final(run: WindowRun, error: PipelineError) -> bool:
     if not isinstance(error, AuditMismatchError):
         return False
     config = run.pipeline.config
-    out_of_attempts = run.row.pipeline_retry_number >= config.retry.max_retries
+    out_of_attempts = run.request.retry_number >= config.retry.max_retries
     return out_of_attempts and config.phases.audit.on_final_mismatch == "delete"
 
 
 def _despite_errors(run: WindowRun, what: str, action: Callable[[], object]) -> None:
     try:
         action()
-    except PipelineError as error:
+    except Exception as error:
         run.log.error("%s %s: %s failed: %s", run.pipeline.name, run.window.key, what, error)

@@ -10,8 +10,8 @@ from itertools import islice
 from typing import Any
 
 from pipeline_platform.drive_table.store import DriveStore
-from pipeline_platform.errors import ConfigurationError
-from pipeline_platform.execution import pipeline_id
+from pipeline_platform.errors import ConfigurationError, TransientError
+from pipeline_platform.execution import ExecutionRow, pipeline_id
 from pipeline_platform.movement import AttemptPath
 from pipeline_platform.record import (
     CLAIM_COLUMNS,
@@ -24,6 +24,8 @@ from pipeline_platform.window import Window, WindowPlan, seconds_to_time_string
 
 # Pending records one call looks at before it says that none of them can run.
 MOST_LOOKED_AT = 10_000
+# Time for Dagster's own retry of a failed run, before the window is passed on anew.
+RETRY_GRACE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,23 @@ def _register(plan: RecordPlan, store: DriveStore, windows: Iterable[Window]) ->
     return store.register(records) if records else 0
 
 
+def _judge_failed(runs: Sequence[ExecutionRow], now: datetime) -> RecordVerdict:
+    """Whether a window whose last run failed may be tried again by itself.
+
+    Only after a transient failure, and only once the retry that Dagster starts has had its time.
+    """
+    last = next(iter(runs), None)
+    if last is None or last.pipeline_status != "FAILED":
+        return RecordVerdict(True, "the last run did not fail")
+    if last.error_category != TransientError.category:
+        return RecordVerdict(
+            False, f"its last run failed with a {last.error_category} error; run it by hand"
+        )
+    if last.pipeline_end_timestamp and now < last.pipeline_end_timestamp + RETRY_GRACE:
+        return RecordVerdict(False, "its retry is due")
+    return RecordVerdict(True, "the last failure was transient")
+
+
 @dataclass
 class _Look:
     """One look at pending records: who may run, who not and why, which windows are missing."""
@@ -275,6 +294,10 @@ class _Look:
             record = self._rebuilt(record, window)
             if not self.store.rebuild(record):
                 return record, "claimed or completed meanwhile"
+        elif record.retry_attempt:
+            verdict = _judge_failed(self.store.look_up(record.key).runs, self.now)
+            if not verdict.valid:
+                return record, verdict.reason
         verdict = validate_record_timing(record, self.now, self.plan.x_time_back_seconds)
         if not verdict.valid:
             return record, verdict.reason

@@ -1,15 +1,20 @@
 """The executor of one phase: times, expected duration, timeout, error category, status."""
 
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pipeline_platform.errors import PermanentError, PipelineError, TransientError
 from pipeline_platform.execution import Phase, PhaseRecord
 from pipeline_platform.flow.run import WindowRun
 from pipeline_platform.moment import human_duration, parse_time_to_seconds
+
+# These ask before they commit; what is committed by then is not undone by a late look at the clock.
+_COMMITTING = ("stage_to_target_transfer", "audit")
 
 
 class PhaseFailedError(Exception):
@@ -50,6 +55,8 @@ def phase(run: WindowRun, name: Phase) -> Iterator[dict[str, Any]]:
     try:
         run.still_ours()
         yield details
+        if name not in _COMMITTING:
+            run.still_ours()
     except BaseException as caught:
         error = as_pipeline_error(caught)
         details.update(error.facts)
@@ -81,10 +88,16 @@ def as_pipeline_error(caught: BaseException) -> PipelineError:
         return caught
     if isinstance(caught, Exception):
         return PermanentError(
-            f"Unexpected {type(caught).__name__}: {caught}",
-            hint="This is not a failure the platform knows; see the run's log for the traceback.",
+            f"Unexpected {type(caught).__name__} in {_place_of(caught)}.",
+            hint="This is not a failure the platform knows. Its text may hold values of rows or "
+            "secrets and is not stored; run the window in a debugger to see it.",
         )
     return TransientError(f"Interrupted ({type(caught).__name__}).", hint="Run the window again.")
+
+
+def _place_of(caught: BaseException) -> str:
+    frames = traceback.extract_tb(caught.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "native code"
 
 
 def _ended(run: WindowRun, record: PhaseRecord, began: float) -> PhaseRecord:

@@ -1,14 +1,16 @@
 """What pre-validation decides: skip the window, continue an attempt, or start over."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import stamina
 
-from pipeline_platform.errors import TransientError
+from pipeline_platform.errors import DataError, TransientError
 from pipeline_platform.flow.run import WindowRun
 from pipeline_platform.movement import AttemptPath, CommitRow, Manifest
 
+T = TypeVar("T")
 Action = Literal["skip", "continue", "start_over"]
 
 # What of the config a staged attempt depends on; the target may change without reading again.
@@ -35,18 +37,19 @@ def decide(run: WindowRun) -> Plan:
     many rows as it says, both more than none. Continue: the newest attempt has a whole manifest of
     this config and the source still holds what was staged. Else start over.
     """
-    commit = run.pipeline.target.commit_row(run.slice)
+    commit = tried(lambda: run.pipeline.target.commit_row(run.slice))
+    _require_newest_epoch(run, commit)
     manifest = newest_manifest(run)
     source_count = get_source_count(run)
-    if run.request.force:
+    if run.forced:
         return Plan("start_over", "forced", source_count, commit)
     source_change = _change_since(run, commit, source_count)
     if commit is not None and source_change is None:
         obstacle = _obstacle_to_skip(run, commit)
         if obstacle is None:
             reason = (
-                f"already right: {commit.target_rows} rows committed by run {commit.epoch}, audit "
-                "passed, source and target unchanged"
+                f"already right: {commit.target_rows} rows committed, audit passed, source and "
+                "target unchanged"
             )
             return Plan("skip", reason, source_count, commit)
     staged_change = _change_since_staged(run, manifest, source_count)
@@ -69,7 +72,7 @@ def committed_load(run: WindowRun, manifest: Manifest) -> CommitRow | None:
         return None
     if commit.config_hashes != run.pipeline.hashes:
         return None
-    counts = run.pipeline.target.count(run.slice)
+    counts = tried(lambda: run.pipeline.target.count(run.slice))
     same = counts.by_window_column == counts.by_query_field == commit.target_rows
     return commit if same else None
 
@@ -113,12 +116,32 @@ def newest_manifest(run: WindowRun) -> Manifest | None:
 
 def get_source_count(run: WindowRun) -> int:
     """Rows of the window at the source now: three tries, five seconds apart and more."""
+    return tried(lambda: run.pipeline.source.count(run.slice))
+
+
+def tried(ask: Callable[[], T]) -> T:
+    """The answer to a count query; a transient error is waited out twice, others fail at once."""
     for attempt in stamina.retry_context(
-        on=TransientError, attempts=COUNT_ATTEMPTS, wait_initial=COUNT_WAIT_SECONDS, timeout=None
+        on=TransientError,
+        attempts=COUNT_ATTEMPTS,
+        wait_initial=COUNT_WAIT_SECONDS,
+        wait_max=4 * COUNT_WAIT_SECONDS,
+        timeout=None,
     ):
         with attempt:
-            return run.pipeline.source.count(run.slice)
+            return ask()
     raise AssertionError("retry_context either returns or raises")
+
+
+def _require_newest_epoch(run: WindowRun, commit: CommitRow | None) -> None:
+    """The claim looked at commit row and stage as far as it could reach them; here both answer."""
+    seen = max([commit.epoch if commit else 0, *run.pipeline.stage.attempts(run.slice)])
+    if seen >= run.claim.epoch:
+        raise TransientError(
+            f"The window {run.window.key} has seen epoch {seen}, this run has {run.claim.epoch}: "
+            "target or stage could not be reached when it was claimed.",
+            hint="The next attempt claims a higher one.",
+        )
 
 
 def _obstacle_to_skip(run: WindowRun, commit: CommitRow) -> str | None:
@@ -132,7 +155,7 @@ def _obstacle_to_skip(run: WindowRun, commit: CommitRow) -> str | None:
         return f"the config changed: {', '.join(changed)}"
     if not commit.source_rows or not commit.target_rows:
         return "an empty window is never taken as done"
-    counts = run.pipeline.target.count(run.slice)
+    counts = tried(lambda: run.pipeline.target.count(run.slice))
     if not (counts.by_window_column == counts.by_query_field == commit.target_rows):
         return f"the target holds {counts.by_window_column} rows, committed {commit.target_rows}"
     return None
@@ -151,6 +174,8 @@ def _change_since_staged(
 ) -> str | None:
     if manifest is None:
         return "the newest attempt has no whole manifest"
+    if _failed_on_its_rows(run):
+        return "the run before failed on the staged rows"
     changed = [name for name in STAGED_SECTIONS
                if manifest.config_hashes.get(name) != run.pipeline.hashes[name]]  # fmt: skip
     if changed:
@@ -160,9 +185,19 @@ def _change_since_staged(
     return _change_value_differs(run, manifest.change_value)
 
 
+def _failed_on_its_rows(run: WindowRun) -> bool:
+    """Rows that were refused may have been corrected at the source without changing any count."""
+    before = next((row for row in run.runs if row.epoch < run.claim.epoch), None)
+    return (
+        before is not None
+        and before.error_category == DataError.category
+        and before.phase_failed in ("stage_count", "stage_to_target_transfer")
+    )
+
+
 def _change_value_differs(run: WindowRun, before: str | None) -> str | None:
     field = run.pipeline.config.source_system.change_field
     if field is None:
         return None
-    now = run.pipeline.source.change_value(run.slice)
+    now = tried(lambda: run.pipeline.source.change_value(run.slice))
     return None if now == before else f"{field} at the source is {now}, was {before}"

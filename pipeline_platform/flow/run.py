@@ -40,15 +40,15 @@ class RunRequest:
     """What a Dagster run asks of one of its steps.
 
     first and last say whether the step is the first or last selected one of its run: the first
-    claims the window, the last releases it. `is_retry`: a run that Dagster or the CLI started
-    because one before it failed.
+    claims the window, the last releases it. retry_number: 1 and more for a run that Dagster or the
+    CLI started because one before it failed.
     """
 
     run_id: str
     first: bool
     last: bool
     force: bool = False
-    is_retry: bool = False
+    retry_number: int = 0
     held_wait_seconds: float = 600.0
 
 
@@ -94,6 +94,17 @@ class WindowRun:
     def passes_through(self) -> bool:
         """Whether pre-validation found the window already right."""
         return self.row.pipeline_status == "SKIPPED"
+
+    @property
+    def forced(self) -> bool:
+        """Whether to move the window whatever the counts say.
+
+        A retry inherits the wish only until a run before it brought the window through its audit.
+        """
+        if not self.request.force or not self.request.retry_number:
+            return self.request.force
+        before = next((row for row in self.runs if row.epoch < self.claim.epoch), None)
+        return before is None or "audit" not in before.phases_completed
 
     def still_ours(self) -> None:
         """Raise when the claim was lost or the running phase is over its timeout."""

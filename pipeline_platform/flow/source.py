@@ -51,7 +51,7 @@ def prepare(run: WindowRun) -> None:
     with phase(run, "pre_validation") as details:
         details["is_fresh_run"] = run.claim.epoch == 1
         details["previous_phases_completed"] = _previous_phases(run)
-        _require_ready(run)
+        details["ready"] = _require_ready(run)
         checks = _prerequisites(run)
         details["validation_checks"] = [
             {"name": check.name, "passed": check.passed, "detail": check.detail} for check in checks
@@ -126,7 +126,7 @@ def guard_against_shrinking(run: WindowRun, rows: int, commit: CommitRow | None)
     An index that expired must not wipe history. Also the place where an empty window is refused if
     the config says so. `force` passes both.
     """
-    if run.request.force:
+    if run.forced:
         return
     limits = run.pipeline.config.query_window
     before = commit.source_rows if commit is not None else None
@@ -153,15 +153,18 @@ def _previous_phases(run: WindowRun) -> list[str]:
     return next((row.phases_completed for row in earlier), [])
 
 
-def _require_ready(run: WindowRun) -> None:
+def _require_ready(run: WindowRun) -> bool:
+    """Whether the window is ready; one that is not passes only by force."""
     ready_at = run.window.end + timedelta(seconds=run.pipeline.x_time_back_seconds)
-    if run.clock.now() < ready_at and not run.request.force:
+    ready = run.clock.now() >= ready_at
+    if not ready and not run.forced:
         raise WindowNotReadyError(
             f"The window {run.window.key} is ready at {ready_at.isoformat()}, "
             f"{run.pipeline.config.query_window.x_time_back} after its end.",
             hint="Run it then, or force it; rows that arrive later would be missing.",
             facts={"ready_at": ready_at.isoformat()},
         )
+    return ready
 
 
 def _prerequisites(run: WindowRun) -> list[Prerequisite]:

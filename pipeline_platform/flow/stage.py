@@ -104,11 +104,18 @@ def count_stage(run: WindowRun, manifest: Manifest, *, fresh: bool) -> None:
 
 
 def require_manifest(run: WindowRun) -> Manifest:
-    """The whole manifest of the newest attempt, which the phases after staging need."""
+    """The whole manifest that pre-validation decided on, which the phases after staging need.
+
+    Another one, left by a run before, was found not good enough.
+    """
+    decision = run.row.phases["pre_validation"].phase_specific_details
+    wanted = run.claim.epoch
+    if decision["action"] == "continue":
+        wanted = decision["manifest_epoch"]
     manifest = newest_manifest(run)
-    if manifest is None:
+    if manifest is None or manifest.epoch != wanted:
         raise PermanentError(
-            f"The window {run.window.key} is not staged.",
+            f"The window {run.window.key} is not staged ({decision['reason']}).",
             hint=f"Materialize {run.pipeline.name}/stage for this partition first.",
         )
     return manifest

@@ -49,6 +49,7 @@ def transfer_stage_to_target(run: WindowRun, manifest: Manifest) -> None:
                 ),
                 adopt=pipeline.config.target_system.adopt,
                 still_ours=run.still_ours,
+                config_hashes=pipeline.hashes,
             )
         )
         rows = result.counts.by_window_column

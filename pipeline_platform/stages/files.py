@@ -1,6 +1,7 @@
 """A stage made of Parquet files and a manifest, wherever they are stored."""
 
 import re
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
@@ -55,11 +56,13 @@ class FileStage(ABC):
     def check(self) -> Sequence[Prerequisite]:
         """A file can be put, is found again by a second put, and can be removed."""
         name = "stage writable"
+        probe = f"{_PROBE}-{uuid.uuid4().hex}"
         try:
-            self._storage.delete(_PROBE)
-            first = self._storage.put_if_absent(_PROBE, b"pipeline_platform\n")
-            second = self._storage.put_if_absent(_PROBE, b"pipeline_platform\n")
-            self._storage.delete(_PROBE)
+            try:
+                first = self._storage.put_if_absent(probe, b"pipeline_platform\n")
+                second = self._storage.put_if_absent(probe, b"pipeline_platform\n")
+            finally:
+                self._storage.delete(probe)
         except PipelineError as error:
             transient = isinstance(error, TransientError)
             return [Prerequisite(name, False, error.message, error.hint, transient)]

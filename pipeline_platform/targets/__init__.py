@@ -1,11 +1,9 @@
 """Where windows end: one file per system, all with the protocol of `base.py`."""
 
-from importlib import import_module
 from pathlib import Path
-from typing import cast
 
 from pipeline_platform.config.systems import TargetSystem
-from pipeline_platform.errors import ConfigurationError
+from pipeline_platform.connectors import build_connector
 from pipeline_platform.query_field import QueryField
 from pipeline_platform.targets.base import Target
 
@@ -22,14 +20,5 @@ def build_target(system: TargetSystem, *, query_field: QueryField, base_dir: Pat
     of one's own is called as `Class(system, query_field=..., base_dir=...)`. ConfigurationError if
     it cannot be imported.
     """
-    path = TARGETS.get(system.type, system.type)
-    module, _, name = path.partition(":")
-    try:
-        connector = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(
-            f"target_system.type {system.type!r} cannot be imported: {error}.",
-            hint="Name a known target "
-            f"({', '.join(TARGETS)}) or `package.module:Class`, and install what it needs.",
-        ) from error
-    return cast(Target, connector(system, query_field=query_field, base_dir=base_dir))
+    target: Target = build_connector(system, TARGETS, base_dir=base_dir, query_field=query_field)
+    return target

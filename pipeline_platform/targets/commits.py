@@ -86,11 +86,11 @@ def key_values(window: WindowSlice) -> list[Any]:
     return [window.pipeline_name, window.start, window.end]
 
 
-def load_values(manifest: Manifest, target_rows: int) -> list[Any]:
+def load_values(manifest: Manifest, config_hashes: dict[str, str], target_rows: int) -> list[Any]:
     """Values of STORE_LOAD from $4 on."""
     return [
         manifest.hash,
-        json.dumps(manifest.config_hashes, sort_keys=True),
+        json.dumps(config_hashes, sort_keys=True),
         manifest.change_value,
         manifest.snapshot_count,
         manifest.rows,

@@ -16,6 +16,7 @@ from pipeline_platform.errors import (
 )
 from pipeline_platform.fault_points import fault_point
 from pipeline_platform.movement import (
+    PIPELINE_COLUMN,
     CommitRow,
     LoadRequest,
     LoadResult,
@@ -37,7 +38,7 @@ from pipeline_platform.targets.verification import Aggregate, aggregates, differ
 from pipeline_platform.tolerance import compare_hop
 
 _DELETE_OURS = "DELETE FROM {table} WHERE {ours}"
-_DELETE_INSIDE = "DELETE FROM {table} WHERE {field} >= $1 AND {field} < $2"
+_DELETE_NOBODYS = "DELETE FROM {table} WHERE {field} >= $1 AND {field} < $2 AND {pipeline} IS NULL"
 _COUNT_AND_SUMMARIZE = (
     "SELECT count(*), (SELECT count(*) FROM {table} WHERE {field} >= $3 AND {field} < $4)"
     "{aggregates} FROM {table} WHERE {ours}"
@@ -182,7 +183,8 @@ class SqlTarget(SqlTable):
         )
         fault_point("load.after_verify")
 
-        stored = commits.load_values(manifest, counts.by_window_column)
+        hashes = request.config_hashes or manifest.config_hashes
+        stored = commits.load_values(manifest, hashes, counts.by_window_column)
         session.changed(self._sql(commits.STORE_LOAD), [*commits.key_values(window), *stored])
         commit = self._require_commit(session, window)
         fault_point("load.after_update")
@@ -305,21 +307,28 @@ class SqlTarget(SqlTable):
     def _adopt_or_refuse(
         self, session: Session, table: TargetTable, window: WindowSlice, adopt: bool
     ) -> int:
-        """Rows of others inside the window: replaced with `adopt`, else none may be there."""
+        """Rows inside the window that no pipeline loaded: replaced with `adopt`.
+
+        Any other row that is not this window's own is refused, with `adopt` as well: it belongs to
+        another pipeline's window, whose commit row vouches for it.
+        """
         inside = {"field": self._quote(table.column(self._query_field.name).name)}
         bounds = self._bounds(table, window)
+        adopted = 0
         if adopt:
-            return session.changed(self._sql(_DELETE_INSIDE, **inside), bounds)
+            pipeline = self._quote(PIPELINE_COLUMN)
+            statement = self._sql(_DELETE_NOBODYS, **inside, pipeline=pipeline)
+            adopted = session.changed(statement, bounds)
         foreign = int(session.rows(self._sql(COUNT_INSIDE, **inside), bounds)[0][0])
         if foreign:
             raise PermanentError(
                 f"{self.name}: {foreign} rows of the window {window} were not loaded by it. "
                 "Nothing was changed.",
-                hint="Remove them; before the first load of a window, target_system.adopt: true "
-                "lets the load replace them.",
+                hint="Remove them, or load to another table. Before the first load of a window, "
+                "target_system.adopt: true replaces those that no pipeline loaded.",
                 facts={"foreign_rows": foreign},
             )
-        return 0
+        return adopted
 
     def _verify(
         self, session: Session, request: LoadRequest, table: TargetTable, window: WindowSlice

@@ -7,7 +7,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pipeline_platform.automation.due_windows import Cursor, due_windows_sensor, look
+from pipeline_platform.automation.due_windows import (
+    Cursor,
+    RequestedRuns,
+    due_windows_sensor,
+    look,
+)
 from pipeline_platform.drive_table.store import DriveStore
 from pipeline_platform.flow.pipeline import Pipeline
 from pipeline_platform_tests.pipelines import (
@@ -37,6 +42,10 @@ def keys(result: dg.SensorResult) -> list[str | None]:
     return [request.partition_key for request in result.run_requests or []]
 
 
+def tick(orders: Pipeline, store: Any, now: datetime, cursor: Cursor | None) -> dg.SensorResult:
+    return look(orders, store, now, cursor, RequestedRuns(dg.DagsterInstance.ephemeral()))
+
+
 def cursor_of(result: dg.SensorResult) -> Cursor:
     cursor = Cursor.parse(result.cursor)
     assert cursor is not None
@@ -44,7 +53,7 @@ def cursor_of(result: dg.SensorResult) -> Cursor:
 
 
 def test_ready_windows_are_requested_oldest_first(store: DriveStore, tmp_path: Path) -> None:
-    result = look(pipeline(tmp_path), store, NOON, None)
+    result = tick(pipeline(tmp_path), store, NOON, None)
     assert keys(result) == ["2024-01-01", "2024-01-02", "2024-01-03"]
     assert [request.run_key for request in result.run_requests or []] == [
         "orders:2024-01-01:0",
@@ -57,11 +66,11 @@ def test_a_moved_window_is_not_requested_again_and_then_nothing_is_opened(
     store: DriveStore, tmp_path: Path
 ) -> None:
     orders = pipeline(tmp_path)
-    first = look(orders, store, NOON, None)
+    first = tick(orders, store, NOON, None)
     for key in keys(first):
         assert key is not None
         run_window(orders, store, key)
-    second = look(orders, store, NOON, cursor_of(first))
+    second = tick(orders, store, NOON, cursor_of(first))
     assert keys(second) == []
     assert not cursor_of(second).waiting
 
@@ -69,18 +78,18 @@ def test_a_moved_window_is_not_requested_again_and_then_nothing_is_opened(
         def __getattr__(self, name: str) -> Any:
             raise AssertionError("the warehouse was opened")
 
-    third = look(orders, Closed(), NOON, cursor_of(second))
+    third = tick(orders, Closed(), NOON, cursor_of(second))
     assert keys(third) == []
-    tomorrow = look(orders, store, NOON + timedelta(days=1), cursor_of(third))
+    tomorrow = tick(orders, store, NOON + timedelta(days=1), cursor_of(third))
     assert keys(tomorrow) == ["2024-01-04"]
 
 
 def test_a_tick_requests_at_most_the_configured_number(store: DriveStore, tmp_path: Path) -> None:
     orders = pipeline(tmp_path, schedule={"max_windows_per_tick": 2})
-    first = look(orders, store, NOON, None)
+    first = tick(orders, store, NOON, None)
     assert keys(first) == ["2024-01-01", "2024-01-02"]
     run_window(orders, store, "2024-01-01")
-    second = look(orders, store, NOON, cursor_of(first))
+    second = tick(orders, store, NOON, cursor_of(first))
     assert keys(second) == ["2024-01-02", "2024-01-03"]
 
 
@@ -88,23 +97,23 @@ def test_without_catchup_nothing_older_than_the_first_tick(
     store: DriveStore, tmp_path: Path
 ) -> None:
     orders = pipeline(tmp_path, schedule={"catchup": False})
-    first = look(orders, store, NOON, None)
+    first = tick(orders, store, NOON, None)
     assert keys(first) == []
-    assert keys(look(orders, store, NOON + timedelta(days=1), cursor_of(first))) == ["2024-01-04"]
+    assert keys(tick(orders, store, NOON + timedelta(days=1), cursor_of(first))) == ["2024-01-04"]
 
 
 def test_x_time_back_holds_a_window_back(store: DriveStore, tmp_path: Path) -> None:
     orders = pipeline(tmp_path, query_window={"x_time_back": "13h"})
-    assert keys(look(orders, store, NOON, None)) == ["2024-01-01", "2024-01-02"]
+    assert keys(tick(orders, store, NOON, None)) == ["2024-01-01", "2024-01-02"]
 
 
 def test_cron_says_when_to_look(store: DriveStore, tmp_path: Path) -> None:
     orders = pipeline(tmp_path, schedule={"cron": "0 6 * * *"})
-    first = look(orders, store, NOON, None)
-    early = look(orders, store, NOON + timedelta(hours=17, minutes=59), cursor_of(first))
+    first = tick(orders, store, NOON, None)
+    early = tick(orders, store, NOON + timedelta(hours=17, minutes=59), cursor_of(first))
     assert keys(early) == []
     assert early.skip_reason == dg.SkipReason("schedule.cron says not yet")
-    later = look(orders, store, NOON + timedelta(hours=18), cursor_of(early))
+    later = tick(orders, store, NOON + timedelta(hours=18), cursor_of(early))
     assert "2024-01-04" in keys(later)
 
 

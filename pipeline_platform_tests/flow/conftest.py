@@ -76,7 +76,8 @@ class World:
 def tmp_path() -> Iterator[Path]:
     """In memory where that is possible: what a small window takes is the disk's time."""
     memory = Path("/dev/shm")
-    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+    place = memory if os.access(memory, os.W_OK) else None
+    with TemporaryDirectory(prefix="pipeline-platform-", dir=place) as folder:
         yield Path(folder)
 
 

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from pipeline_platform.errors import PipelineError
 from pipeline_platform.fault_points import FAULT_POINTS, InjectedFaultError, fault_hook
-from pipeline_platform.flow.phase import PhaseFailedError
 
 DOUBTFUL = ("before_commit", "after_commit")
 
@@ -40,7 +39,6 @@ class Outcome:
     fired: Fault | None = None
     died: bool = False
     error: PipelineError | None = None
-    failed: PhaseFailedError | None = None
     value: Any = None
 
     @property
@@ -76,6 +74,7 @@ def watched(
     outcome = Outcome()
     waiting = [pause] if pause else []
     broken: list[BaseException] = []
+    dead: list[str] = []
 
     def hook(name: str) -> None:
         outcome.reached.append(name)
@@ -85,22 +84,23 @@ def watched(
             except BaseException as error:
                 broken.append(error)
                 raise
+        if dead:
+            raise KilledError(name)
         if fault is None:
             return
         if outcome.fired is None and name == fault.point:
             outcome.fired = fault
             if fault.how == "kill":
+                dead.append(name)
                 raise KilledError(name)
             raise InjectedFaultError(f"Injected fault at {name}.")
         if outcome.fired is not None and fault.then and name.endswith(fault.then):
+            dead.append(name)
             raise KilledError(name)
 
     with fault_hook(hook):
         try:
             outcome.value = step()
-        except PhaseFailedError as failed:
-            outcome.failed = failed
-            _take(outcome, failed.__cause__ or failed)
         except BaseException as error:
             _take(outcome, error)
         finally:

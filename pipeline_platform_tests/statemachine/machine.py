@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from dataclasses import replace
+from typing import Literal
 
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -15,7 +16,6 @@ from hypothesis.stateful import (
 
 from pipeline_platform.errors import (
     AuditMismatchError,
-    ClaimLostError,
     PipelineError,
     TransientError,
     VerificationError,
@@ -23,11 +23,12 @@ from pipeline_platform.errors import (
 from pipeline_platform.execution import ExecutionRow
 from pipeline_platform.flow.failure import record_failure
 from pipeline_platform.flow.phase import PhaseFailedError
+from pipeline_platform.flow.step import StepFailedError
 from pipeline_platform_tests.pipelines import run_window
 from pipeline_platform_tests.statemachine.faults import Fault, Pause, points_of, watched
 from pipeline_platform_tests.statemachine.oracle import PASS, Commit, Row, RunRow
 from pipeline_platform_tests.statemachine.place import DAYS, Place
-from pipeline_platform_tests.statemachine.workers import Worker, Workers, failed_row
+from pipeline_platform_tests.statemachine.workers import Worker, Workers
 
 ACTORS = 4
 MOST_ROWS = 7
@@ -45,22 +46,25 @@ INSIDE = [name for name in points_of("load") + points_of("audit")
           if name not in OUTSIDE and not name.endswith(("after_commit", "_verdict"))]  # fmt: skip
 
 
+HOW: tuple[Literal["error", "kill"], ...] = ("error", "kill")
+RESOLVING = ("before_resolve", "after_resolve")
 FAILURES = [TransientError, VerificationError, AuditMismatchError]
 
 
+def faults_at(purpose: str) -> list[Fault]:
+    """An error or the end at any point; and the end while a commit in doubt is resolved."""
+    plain = [Fault(point, how) for point in points_of(purpose) for how in HOW]
+    doubts = [fault for fault in plain if fault.in_doubt]
+    ends = [replace(fault, then=then) for fault in doubts for then in RESOLVING]
+    return [*plain, *doubts, *doubts, *ends]
+
+
 def faults(purpose: str) -> st.SearchStrategy[Fault | None]:
-    """None, or at any point; where a commit is in doubt, perhaps the end while it is resolved."""
-    how = st.sampled_from(["error", "kill"])
-    plain = st.builds(Fault, st.sampled_from(points_of(purpose)), how)
-    if purpose in ("stage", "save"):
-        return st.none() | plain
-    doubtful = st.builds(
-        Fault,
-        st.sampled_from([f"{purpose}.before_commit", f"{purpose}.after_commit"]),
-        st.just("error"),
-        st.sampled_from([None, "before_resolve", "after_resolve"]),
-    )
-    return st.none() | plain | doubtful
+    return st.none() | st.sampled_from(faults_at(purpose))
+
+
+STEPS_OF_A_RUN = ("stage", "load", "audit", "delete")
+ANY_FAULT = [fault for purpose in STEPS_OF_A_RUN for fault in faults_at(purpose)]
 
 
 def working(machine: "WindowMachine") -> bool:
@@ -167,6 +171,33 @@ class WindowMachine(RuleBasedStateMachine):
             self.workers.load(worker)
             self.workers.audit(worker)
 
+    @rule(actor=actors, window=windows, fault=st.sampled_from(ANY_FAULT), told=st.booleans())
+    def run_into_a_fault(self, actor: int, window: int, fault: Fault, told: bool) -> None:
+        """A new run takes over and goes as far as the fault lets it; then the next one looks.
+
+        `told`: an error is recorded as the flow does, else nobody says anything any more.
+        """
+        workers = self.workers
+        self.take_over(actor, window)
+        worker = workers.at(actor)
+        stops = fault.point.partition(".")[0]
+        for purpose in STEPS_OF_A_RUN[: STEPS_OF_A_RUN.index(stops) + 1]:
+            injected = fault if purpose == stops else None
+            if purpose == "stage":
+                workers.stage(worker, injected)
+            elif purpose == "load" and worker.manifest is not None:
+                workers.load(worker, injected)
+            elif purpose == "audit":
+                workers.audit(worker, injected)
+            elif purpose == "delete":
+                workers.delete(worker, injected)
+        if told and workers.works(worker):
+            self._fail(worker, TransientError)
+        self.world.compare()
+        slot = workers.slot_beside(worker, actor, ACTORS)
+        self.take_over(slot, window)
+        workers.look(workers.at(slot))
+
     @precondition(working)
     @rule(who=numbers, other=numbers, point=st.sampled_from(OUTSIDE), moves=st.booleans(),
           which=numbers)  # fmt: skip
@@ -215,15 +246,15 @@ class WindowMachine(RuleBasedStateMachine):
     @precondition(working)
     @rule(who=numbers, kind=st.sampled_from(FAILURES))
     def fail(self, who: int, kind: type[PipelineError]) -> None:
+        self._fail(self.workers.pick(who), kind)
+
+    def _fail(self, worker: Worker, kind: type[PipelineError]) -> None:
         """The run ends badly: both resets, as far as they are still its own to do."""
-        worker = self.workers.pick(who)
         run, oracle = worker.run, worker.oracle
-        if worker.failure is not None and worker.failure[0].failed is not None:
-            failed, run.row = worker.failure[0].failed, worker.failure[1]
-        else:
-            failed = PhaseFailedError("stage_to_target_transfer", kind("planted"))
-            run.row = failed_row(run.row)
-        ours = worker.owns and not isinstance(failed.error, ClaimLostError)
+        failed = PhaseFailedError("audit", kind("planted"))
+        audit = replace(run.row.phases["audit"], status="FAILED", error_message="planted")
+        run.row = run.row.with_phase("audit", audit)
+        ours = worker.owns
         before = self.world.dump()
         outcome = watched(lambda: record_failure(run, failed))
         assert outcome.error is None, outcome
@@ -302,7 +333,10 @@ class WindowMachine(RuleBasedStateMachine):
             world.expire(window)
         attempts, rows = world.attempts(window), world.rows_now(window)
         epoch, action = oracle.next_epoch(attempts), self._expected_action(window, rows)
-        row = run_window(world.pipeline, world.store, DAYS[window], run_id=owner)
+        try:
+            row = run_window(world.pipeline, world.store, DAYS[window], run_id=owner)
+        except StepFailedError as failed:
+            raise AssertionError(f"a run that nothing stops failed: {failed.error}") from failed
         details = row.phases["pre_validation"].phase_specific_details
         assert (row.epoch, details["action"]) == (epoch, action), details
         self._count(f"whole run: {action}")

@@ -159,8 +159,12 @@ class WindowOracle:
         )  # fmt: skip
 
     def audited(self, epoch: int, outcome: Outcome) -> None:
-        if self.commit is None or self.commit.manifest_hash is None:
-            assert isinstance(outcome.error, PermanentError), outcome
+        loaded = self.commit is not None and self.commit.manifest_hash is not None
+        if not loaded and (self.commit is None or not self.refuses(epoch, strict=False)):
+            assert not outcome.came_to("audit.before_commit"), outcome
+            assert not outcome.went_well, outcome
+            if outcome.fired is None:
+                assert isinstance(outcome.error, PermanentError), outcome
             return
         self._fenced(
             "audit", epoch, outcome, strict=False, rows=self.rows,

@@ -9,11 +9,12 @@ import pytest
 from pipeline_platform.drive_table import sql_store, statements
 from pipeline_platform.errors import ClaimLostError
 from pipeline_platform.flow import claim as flow_claim
-from pipeline_platform.flow import plan, source, stage
+from pipeline_platform.flow import plan, source
 from pipeline_platform.flow.run import WindowRun
 from pipeline_platform.movement import AttemptPath, CommitRow, LoadRequest, LoadResult, Manifest
 from pipeline_platform.targets import commits, sql_target
 from pipeline_platform.targets.sql_target import SqlTarget
+from pipeline_platform_tests.statemachine import workers
 from pipeline_platform_tests.statemachine.place import DuckDBPlace
 from pipeline_platform_tests.statemachine.run import run_machine
 
@@ -109,7 +110,8 @@ def commit_row_outside_the_transaction(patch: pytest.MonkeyPatch) -> None:
         key = commits.key_values(window)
         with self._connect() as session:
             session.changed(self._sql(commits.ENSURE), key)
-            values = commits.load_values(request.manifest, request.manifest.rows)
+            manifest = request.manifest
+            values = commits.load_values(manifest, manifest.config_hashes, manifest.rows)
             session.changed(self._sql(commits.STORE_LOAD), [*key, *values])
         return load(self, request)
 
@@ -174,7 +176,7 @@ def resumes_from_an_older_attempt(patch: pytest.MonkeyPatch) -> None:
         found = (run.pipeline.stage.open_manifest(AttemptPath(run.slice, e)) for e in attempts)
         return next((manifest for manifest in found if manifest is not None), None)
 
-    patch.setattr(stage, "newest_manifest", any_whole_one)
+    patch.setattr(workers, "newest_manifest", any_whole_one)
     patch.setattr(plan, "newest_manifest", any_whole_one)
 
 

@@ -3,33 +3,30 @@
 import uuid
 from collections import Counter
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from pipeline_platform.drive_table.heartbeat import Pulse
 from pipeline_platform.drive_table.store import LEASE_SECONDS
 from pipeline_platform.errors import (
     ClaimLostError,
-    PermanentError,
     TransientError,
     VerificationError,
     WindowHeldError,
 )
-from pipeline_platform.execution import ExecutionRow, Phase
-from pipeline_platform.flow.audit import audit_step
+from pipeline_platform.fault_points import fault_point
 from pipeline_platform.flow.claim import claim_window
-from pipeline_platform.flow.cleaning import clean_stage_location
 from pipeline_platform.flow.failure import clean_target_location
+from pipeline_platform.flow.plan import newest_manifest
 from pipeline_platform.flow.run import RunRequest, WindowRun
-from pipeline_platform.flow.stage import require_manifest, transfer_source_to_stage
-from pipeline_platform.flow.target import transfer_stage_to_target
-from pipeline_platform.movement import Manifest
+from pipeline_platform.movement import AttemptPath, CommitRow, LoadRequest, LoadResult, Manifest
 from pipeline_platform_tests.pipelines import LOG
 from pipeline_platform_tests.statemachine.faults import Fault, Outcome, Pause, watched
-from pipeline_platform_tests.statemachine.oracle import Row, Staged, WindowOracle
+from pipeline_platform_tests.statemachine.oracle import PASS, Row, Staged, WindowOracle
 from pipeline_platform_tests.statemachine.place import Place
 from pipeline_platform_tests.statemachine.world import World
 
 
-@dataclass
+@dataclass(eq=False)
 class Worker:
     """One actor. Its claim, row and manifest are as old as its last look."""
 
@@ -38,7 +35,6 @@ class Worker:
     oracle: WindowOracle
     pulse: Pulse
     manifest: Manifest | None = None
-    failure: tuple[Outcome, ExecutionRow] | None = None
     knows_it_lost: bool = False
 
     @property
@@ -84,6 +80,10 @@ class Workers:
     def on(self, window: int) -> list[Worker]:
         return [worker for worker in self._slots.values() if worker.window == window]
 
+    def works(self, worker: Worker) -> bool:
+        """Whether its process is still there."""
+        return worker in self._slots.values()
+
     def end(self, worker: Worker) -> None:
         self._slots = {n: other for n, other in self._slots.items() if other is not worker}
 
@@ -124,10 +124,13 @@ class Workers:
         self.count("taken over" if taken else "claimed")
         oracle.claimed(epoch, owner)
         self._slots.pop(slot, None)
-        if outcome.came_to("save.after_commit"):
+        # One that dies leaves what it has; one that fails gives the claim back.
+        if outcome.fired is None or outcome.fired.point == "save.after_commit":
             oracle.saved(epoch, owner, None, "RUNNING")
         if outcome.fired is not None:
             assert outcome.died or isinstance(outcome.error, TransientError), outcome
+            if not outcome.died:
+                oracle.release()
             return
         run: WindowRun = outcome.value
         assert (run.claim.epoch, run.claim.owner) == (epoch, owner), outcome
@@ -148,14 +151,16 @@ class Workers:
             worker.knows_it_lost = True
 
     def save(self, worker: Worker, release: bool, fault: Fault | None) -> None:
+        """Hand over; the last row of a run says SUCCESS."""
         run, oracle = worker.run, worker.oracle
+        row = replace(run.row, pipeline_status="SUCCESS") if release else run.row
         before = self._dump_if(not worker.owns)
         outcome = watched(
-            lambda: self.world.store.save(run.claim, run.record, run.row, release=release), fault
+            lambda: self.world.store.save(run.claim, run.record, row, release=release), fault
         )
         if outcome.came_to("save.after_commit"):
             assert worker.owns, "a run without the claim saved its row"
-            oracle.saved(worker.epoch, run.claim.owner, run.record, run.row.pipeline_status)
+            oracle.saved(worker.epoch, run.claim.owner, run.record, row.pipeline_status)
             if release:
                 oracle.release()
         elif outcome.fired is None:
@@ -164,8 +169,7 @@ class Workers:
         self._after(worker, outcome)
 
     def stage(self, worker: Worker, fault: Fault | None = None, pause: Pause | None = None) -> None:
-        world, oracle = self.world, worker.oracle
-        row, there = worker.run.row, worker.epoch in oracle.staged
+        world, oracle, there = self.world, worker.oracle, worker.epoch in worker.oracle.staged
         snapshot: list[tuple[Row, ...]] = [world.rows_now(worker.window)]
 
         def then() -> None:
@@ -175,7 +179,7 @@ class Workers:
                 snapshot[0] = world.rows_now(worker.window)
 
         outcome = watched(
-            lambda: transfer_source_to_stage(worker.run),
+            lambda: _stage(worker),
             fault,
             Pause(pause.point, then) if pause else None,
         )
@@ -195,25 +199,20 @@ class Workers:
         if outcome.went_well:
             assert outcome.value == oracle.staged[worker.epoch].manifest
             worker.manifest = outcome.value
-        self._after(worker, outcome, row)
+        self._after(worker, outcome)
 
     def look(self, worker: Worker) -> Manifest | None:
         """What a run goes on from: the newest attempt if it is whole, never an older one."""
         expected = worker.oracle.newest_staged(self.world.attempts(worker.window))
-        outcome = watched(lambda: require_manifest(worker.run))
-        if expected is None:
-            assert isinstance(outcome.error, PermanentError), outcome
-        else:
-            assert outcome.value == expected.manifest, "not the newest attempt's manifest"
-        worker.manifest = outcome.value
+        worker.manifest = newest_manifest(worker.run)
+        staged = expected.manifest if expected else None
+        assert worker.manifest == staged, "not the newest attempt's manifest"
         return worker.manifest
 
     def load(self, worker: Worker, fault: Fault | None = None, pause: Pause | None = None) -> None:
-        oracle, manifest, row = worker.oracle, worker.manifest, worker.run.row
-        assert manifest is not None
-        staged = worker.loadable()
+        oracle, staged = worker.oracle, worker.loadable()
         before = self._dump_if(worker.is_refused(strict=True) or staged is None)
-        outcome = watched(lambda: transfer_stage_to_target(worker.run, manifest), fault, pause)
+        outcome = watched(lambda: _load(worker), fault, pause)
         if worker.knows_it_lost:
             self._refused("load", outcome, before)
         elif staged is None:
@@ -223,22 +222,19 @@ class Workers:
             self._refused_if_lost("load", outcome, None if pause else before)
             oracle.loaded(worker.epoch, staged, outcome)
             if outcome.went_well:
-                own = manifest.epoch == worker.epoch
+                own = staged.manifest.epoch == worker.epoch
                 self.count("loaded" if own else "loaded what another run staged")
-        self._after(worker, outcome, row)
+        self._after(worker, outcome)
 
     def audit(self, worker: Worker, fault: Fault | None = None, pause: Pause | None = None) -> None:
-        row, record = worker.run.row, worker.run.record
         before = self._dump_if(worker.is_refused(strict=False))
-        outcome = watched(lambda: audit_step(worker.run), fault, pause)
+        outcome = watched(lambda: _audit(worker), fault, pause)
         if worker.knows_it_lost:
             self._refused("audit", outcome, before)
         else:
             self._refused_if_lost("audit", outcome, None if pause else before)
             worker.oracle.audited(worker.epoch, outcome)
-        if not outcome.went_well:
-            worker.run.record = record
-        self._after(worker, outcome, row)
+        self._after(worker, outcome)
 
     def delete(self, worker: Worker, fault: Fault | None = None) -> None:
         before = self._dump_if(worker.is_refused(strict=False))
@@ -249,14 +245,9 @@ class Workers:
 
     def clean_stage(self, worker: Worker) -> None:
         """Superseded attempts go; the newest one stays, whole or not."""
-        row, attempts = worker.run.row, self.world.attempts(worker.window)
-        outcome = watched(lambda: clean_stage_location(worker.run))
-        if worker.knows_it_lost:
-            assert isinstance(outcome.error, ClaimLostError), outcome
-            worker.run.row = row
-            assert self.world.attempts(worker.window) == attempts
-            return
-        assert outcome.error is None, outcome
+        attempts = self.world.attempts(worker.window)
+        for epoch in attempts[:-1]:
+            worker.run.pipeline.stage.delete(AttemptPath(worker.run.slice, epoch))
         assert self.world.attempts(worker.window) == attempts[-1:]
         worker.oracle.keep_staged(attempts[-1:])
 
@@ -268,13 +259,9 @@ class Workers:
     def count(self, event: str) -> None:
         self.tally[event] += 1
 
-    def _after(self, worker: Worker, outcome: Outcome, row: ExecutionRow | None = None) -> None:
-        """A failed phase ends the run: its row is for the failure only. `row`: as it was before."""
+    def _after(self, worker: Worker, outcome: Outcome) -> None:
         if outcome.fired is not None and outcome.fired.in_doubt:
             self.count(f"unknown outcome at {outcome.fired.point}")
-        if row is not None and not outcome.went_well:
-            worker.failure = (outcome, worker.run.row)
-            worker.run.row = row
         if outcome.died:
             assert outcome.fired is not None
             self.count(f"killed in {outcome.fired.point.partition('.')[0]}")
@@ -292,7 +279,39 @@ class Workers:
         self.count(f"zombie refused: {what}")
 
 
-def failed_row(row: ExecutionRow) -> ExecutionRow:
-    """The row of a run whose load failed."""
-    name: Phase = "stage_to_target_transfer"
-    return row.with_phase(name, replace(row.phases[name], status="FAILED"))
+def _stage(worker: Worker) -> Manifest:
+    run = worker.run
+    fault_point("stage.before_read")
+    with run.pipeline.source.read(run.slice) as snapshot:
+        manifest = run.pipeline.stage.write(
+            AttemptPath(run.slice, run.claim.epoch),
+            snapshot,
+            pipeline_id=run.row.pipeline_id,
+            query_field=run.pipeline.config.staged_query_field().name,
+            config_hashes=run.pipeline.hashes,
+            still_ours=run.still_ours,
+        )
+    fault_point("stage.after_manifest")
+    return manifest
+
+
+def _load(worker: Worker) -> LoadResult:
+    run, manifest = worker.run, worker.manifest
+    assert manifest is not None
+    run.still_ours()
+    run.pipeline.target.prepare(manifest.schema)
+    files = run.pipeline.stage.locations(manifest)
+    request = LoadRequest(manifest, run.claim.epoch, files, Decimal(0), still_ours=run.still_ours)
+    return run.pipeline.target.load(request)
+
+
+def _audit(worker: Worker) -> CommitRow:
+    run, target = worker.run, worker.run.pipeline.target
+    run.still_ours()
+    commit, counts = target.commit_row(run.slice), target.count(run.slice)
+    if commit is not None and commit.manifest_hash is not None:
+        assert (counts.by_window_column, counts.by_query_field) == (commit.target_rows,) * 2
+    fault_point("audit.before_verdict")
+    row = target.store_audit(run.slice, run.claim.epoch, PASS)
+    fault_point("audit.after_verdict")
+    return row
