@@ -19,7 +19,7 @@ def record_failure(run: WindowRun, failed: PhaseFailedError) -> None:
     cannot be reached, the lease's end frees the window.
     """
     error = failed.error
-    if run.row.pipeline_status == "SUCCESS":
+    if failed.phase in ("stage_cleaning", "target_cleaning"):
         _keep_the_good_window(run, error)
         return
     run.row = replace(run.row, pipeline_status="FAILED", error_category=error.category)
@@ -47,6 +47,8 @@ def _keep_the_good_window(run: WindowRun, error: PipelineError) -> None:
     """Cleaning failed after a good audit: the record stays, the row fails only by `fail_run`."""
     if run.pipeline.config.phases.stage_cleaning.fail_run:
         run.row = replace(run.row, pipeline_status="FAILED", error_category=error.category)
+    elif run.row.pipeline_status == "RUNNING":
+        run.row = replace(run.row, pipeline_status="SUCCESS")
     run.end()
     _despite_errors(
         run,

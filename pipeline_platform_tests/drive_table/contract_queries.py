@@ -89,8 +89,10 @@ class QueryContract:
     def test_data_freshness(self, store: DriveStore) -> None:
         assert store.query("data_freshness", pipeline_name="orders") == []
         ended = store.now() - timedelta(hours=2)
-        run(store, a_record(), "run-1", "SUCCESS", ended=ended)
+        run(store, a_record(), "run-1", "SUCCESS", ended=ended, audit=PhaseRecord("COMPLETED"))
         run(store, a_record(1), "run-2", "FAILED")
+        # A run of a part of the assets that ended before the audit made nothing fresh.
+        run(store, a_record(2), "run-3", "SUCCESS", source_count=PhaseRecord("COMPLETED"))
         [row] = store.query("data_freshness", pipeline_name="orders")
         assert row["query_window_end_timestamp"] == START + HOUR
         assert row["hours_since_success"] == pytest.approx(2, abs=0.1)

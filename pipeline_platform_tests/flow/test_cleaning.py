@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline_platform.flow.step import StepFailedError
+from pipeline_platform.record import RecordKey
 from pipeline_platform_tests.flow.conftest import KEY, ROWS, World
 from pipeline_platform_tests.pipelines import run_window
 
@@ -75,4 +76,15 @@ def test_cleaning_that_fails_does_not_unmake_the_window(world: World, fail_run: 
     assert row.phases["audit"].status == "COMPLETED"
     assert len(world.rows()) == 2 * ROWS
     assert attempts(world, KEY) == ["run1"]
+    window = pipeline.windows.window_of_key(NEXT_KEY)
+    record = world.store.record(RecordKey("orders", window.start, window.end))
+    assert record is not None
+    assert (record.pipeline_status, record.audit_result) == ("COMPLETED", "PASS")
+    if fail_run:
+        with pytest.raises(StepFailedError):
+            run_window(pipeline, world.store, NEXT_KEY)
+    (world.folder / "archive").unlink()
+    # The window passes through, and what was left uncleaned is cleaned.
     assert run_window(pipeline, world.store, NEXT_KEY).pipeline_status == "SKIPPED"
+    assert attempts(world, KEY) == []
+    assert len(world.rows()) == 2 * ROWS

@@ -17,13 +17,18 @@ from pipeline_platform_tests.statemachine.machine import WindowMachine
 from pipeline_platform_tests.statemachine.place import Place
 
 VARIABLE = "PIPELINE_PLATFORM_STEPS"
-STEPS_PER_EXAMPLE = 40
+STEPS_OF_AN_EXAMPLE = 40
 
 
 def run_machine(
-    place: Place, steps: int, *, derandomize: bool = True, shrink: bool = True
+    place: Place,
+    steps: int,
+    *,
+    of_an_example: int = STEPS_OF_AN_EXAMPLE,
+    derandomize: bool = True,
+    shrink: bool = True,
 ) -> Counter[str]:
-    """About so many steps, in examples of at most 40; returns what happened in them."""
+    """About so many steps, each example from an empty place; returns what happened in them."""
     tally: Counter[str] = Counter()
 
     class Machine(WindowMachine):
@@ -33,8 +38,8 @@ def run_machine(
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=ceil(steps / STEPS_PER_EXAMPLE),
-            stateful_step_count=STEPS_PER_EXAMPLE,
+            max_examples=ceil(steps / of_an_example),
+            stateful_step_count=of_an_example,
             derandomize=derandomize,
             deadline=None,
             database=None,

@@ -209,4 +209,4 @@ def row_of_another_run_saved(patch: pytest.MonkeyPatch) -> None:
 def test_is_found(name: str, duckdb_place: DuckDBPlace, monkeypatch: pytest.MonkeyPatch) -> None:
     MUTATIONS[name](monkeypatch)
     with pytest.raises(AssertionError):
-        run_machine(duckdb_place, MOST_STEPS, shrink=False)
+        run_machine(duckdb_place, MOST_STEPS, of_an_example=12, shrink=False)
