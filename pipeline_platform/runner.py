@@ -10,6 +10,7 @@ from pipeline_platform.errors import PipelineError
 from pipeline_platform.execution import ExecutionRow
 from pipeline_platform.flow.assets import FORCE_TAG, MAX_RETRIES_TAG, RETRY_NUMBER_TAG
 from pipeline_platform.project import Project
+from pipeline_platform.record import RecordKey
 from pipeline_platform.window import Window
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -70,6 +71,7 @@ def run_window(
         except dg.DagsterExecutionInterruptedError as interrupt:
             raise KeyboardInterrupt from interrupt
         if _was_interrupted(done):
+            _free(project, pipeline_name, window, done.run_id)
             raise KeyboardInterrupt
         parent = done.run_id
         row = None
@@ -83,6 +85,16 @@ def run_window(
         if before_retry is not None:
             before_retry(result)
     return result
+
+
+def _free(project: Project, pipeline_name: str, window: Window, run_id: str) -> None:
+    """Give up the claim of a run that was interrupted between two steps; else its lease would last
+    for minutes. The next run of the window closes the row."""
+    with suppress(PipelineError):
+        key = RecordKey(pipeline_name, window.start, window.end)
+        claim = project.store.look_up(key).claim_of(run_id)
+        if claim is not None:
+            project.store.save(claim, None, None, release=True)
 
 
 def _was_interrupted(done: dg.JobExecutionResult) -> bool:

