@@ -158,7 +158,7 @@ def test_a_skipped_hour_becomes_a_real_one() -> None:
     "value",
     [None, True, "", "now", "today", "10:00", "P1D", "2025", "1763209815", "2025-02-30",
      "2025-01-01/2025-02-01", float("nan"), float("inf"), 10**15, -(10**15), 10**400, pd.NaT,
-     np.datetime64("NaT"), b"2025-01-01", object(), [2025]],
+     np.datetime64("NaT"), b"2025-01-01", 2j, [2025]],
     ids=repr,
 )  # fmt: skip
 def test_what_is_no_moment_raises(value: object) -> None:

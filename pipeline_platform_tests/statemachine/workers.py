@@ -281,6 +281,7 @@ class Workers:
 
 def _stage(worker: Worker) -> Manifest:
     run = worker.run
+    run.still_ours()
     fault_point("stage.before_read")
     with run.pipeline.source.read(run.slice) as snapshot:
         manifest = run.pipeline.stage.write(
