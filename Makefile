@@ -32,7 +32,7 @@ lint: install  ## Style and types
 	$(BIN)/mypy
 
 test: lint  ## Everything; servers are started by the tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
 
 ui: install  ## Dagster's UI on 127.0.0.1:3000
 	@echo "Dagster UI: http://127.0.0.1:3000"
