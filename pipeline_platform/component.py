@@ -26,6 +26,7 @@ from pipeline_platform.drive_table.io_manager import (
     DriveTableIOManager,
 )
 from pipeline_platform.flow.assets import build_assets
+from pipeline_platform.flow.catalog import ConfigPlace
 from pipeline_platform.flow.pipeline import Pipeline
 from pipeline_platform.partitions import partitions_definition, refuse_key_mismatch
 
@@ -69,7 +70,7 @@ class WindowedPipeline(dg.Component):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Five assets with inline checks, their job, and the sensor that starts it."""
         return dg.Definitions(
-            assets=build_assets(self.pipeline, self.partitions),
+            assets=build_assets(self.pipeline, self.partitions, self._place(context)),
             jobs=[
                 dg.define_asset_job(
                     self.job_name,
@@ -79,6 +80,9 @@ class WindowedPipeline(dg.Component):
             ],
             sensors=[due_windows_sensor(self.pipeline, self.job_name)],
         )
+
+    def _place(self, context: dg.ComponentLoadContext) -> ConfigPlace:
+        return ConfigPlace(self.loaded.path, Path(context.project_root), self.loaded.locate)
 
 
 class DriveTable(dg.Component):

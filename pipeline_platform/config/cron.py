@@ -2,6 +2,8 @@
 
 import re
 from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import pairwise
 
 from pipeline_platform.errors import ConfigurationError
 
@@ -77,3 +79,31 @@ def check_cron(expression: str) -> str:
     if any_weekday and all(min(days) > _LONGEST[month - 1] for month in months):
         raise ConfigurationError("this cron expression never comes: no such day in that month")
     return expression
+
+
+def longest_pause(expression: str) -> timedelta:
+    """The longest time between two neighbouring moments of a valid expression, clock changes aside.
+
+    Looks at the years 2024 to 2031; one that comes once in them or never pauses for all of them.
+    """
+    parts = expression.split()
+    minutes, hours, days, months, weekdays = (
+        field.values(part) for field, part in zip(_FIELDS, parts, strict=True)
+    )
+    weekdays = {weekday % 7 for weekday in weekdays}
+    every_day, every_weekday = parts[2].startswith("*"), parts[4].startswith("*")
+    moments = sorted(timedelta(hours=hour, minutes=minute) for hour in hours for minute in minutes)
+
+    def comes_on(day: date) -> bool:
+        by_day, by_weekday = day.day in days, day.isoweekday() % 7 in weekdays
+        # Two restricted fields mean either of them; cron has it so.
+        either = by_day or by_weekday
+        both = by_day and by_weekday
+        return day.month in months and (both if every_day or every_weekday else either)
+
+    first, last = date(2024, 1, 1), date(2031, 12, 31)
+    calendar = (first + timedelta(days=count) for count in range((last - first).days + 1))
+    dates = [day for day in calendar if comes_on(day)]
+    pauses = [after - before for before, after in pairwise(moments)]
+    pauses += [after - before + moments[0] - moments[-1] for before, after in pairwise(dates)]
+    return max(pauses) if len(dates) > 1 else last - first

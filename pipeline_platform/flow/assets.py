@@ -6,10 +6,10 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.drive_table.io_manager import DRIVE_TABLE, DriveTableIOManager
 from pipeline_platform.drive_table.rows import json_safe
 from pipeline_platform.drive_table.store import DriveStore
+from pipeline_platform.flow.catalog import CHECK_DESCRIPTIONS, ConfigPlace, described
 from pipeline_platform.flow.pipeline import Pipeline
 from pipeline_platform.flow.run import CheckOutcome, RunRequest
 from pipeline_platform.flow.step import (
@@ -26,26 +26,11 @@ FORCE_TAG = "pipeline_platform/force"
 RETRY_NUMBER_TAG = "dagster/retry_number"
 MAX_RETRIES_TAG = "dagster/max_retries"
 
-DESCRIPTIONS: Mapping[str, str] = {
-    "source": "Claims the window, closes dead runs, checks prerequisites, decides whether to skip, "
-    "continue or start over, and counts the rows at the source.",
-    "stage": "Reads one snapshot of the window into Parquet files with a manifest; counts them.",
-    "target": "Replaces the window's rows in one fenced, verified transaction, and counts them.",
-    "audit": "Compares source, stage and target once more and stores the verdict.",
-    "cleaning": "Removes superseded attempts and, by age, staged windows that have a good audit.",
-}
-CHECK_DESCRIPTIONS: Mapping[str, str] = {
-    "ready": "The window is old enough and all prerequisites are met.",
-    "stage_count": "The stage holds the rows of the source's snapshot, within tolerance.",
-    "target_count": "The target holds the staged rows, within tolerance.",
-    "audit": "Source, stage and target agree; losses are explained and within tolerance.",
-}
-
 AssetEvents = Iterator[dg.AssetCheckResult | dg.MaterializeResult[Handover]]
 
 
 def build_assets(
-    pipeline: Pipeline, partitions: dg.TimeWindowPartitionsDefinition
+    pipeline: Pipeline, partitions: dg.TimeWindowPartitionsDefinition, place: ConfigPlace
 ) -> Sequence[dg.AssetsDefinition]:
     """`[pipeline, source] -> stage -> target -> audit -> cleaning`, one window a partition.
 
@@ -53,7 +38,7 @@ def build_assets(
     """
     steps = list(STEPS)
     return [
-        _asset(pipeline, step, steps[position - 1] if position else None, partitions)
+        _asset(pipeline, step, steps[position - 1] if position else None, partitions, place)
         for position, step in enumerate(steps)
     ]
 
@@ -63,20 +48,17 @@ def _asset(
     step: str,
     upstream: str | None,
     partitions: dg.TimeWindowPartitionsDefinition,
+    place: ConfigPlace,
 ) -> dg.AssetsDefinition:
     key = dg.AssetKey([pipeline.name, step])
-    metadata = pipeline.config.pipeline_metadata
     settings: dict[str, Any] = {
         "key": key,
         "group_name": pipeline.name,
-        "description": f"{DESCRIPTIONS[step]}\n\n{metadata.pipeline_description}".strip(),
+        **described(pipeline.config, step, place),
         "partitions_def": partitions,
         "io_manager_key": DRIVE_TABLE,
         "required_resource_keys": {DRIVE_TABLE},
         "output_required": True,
-        "owners": [metadata.owner_email] if metadata.owner_email else None,
-        "kinds": {kind} if (kind := _kind(pipeline.config, step)) else None,
-        "tags": {"pipeline_platform/pipeline": pipeline.name},
         "check_specs": [
             dg.AssetCheckSpec(
                 name, asset=key, description=CHECK_DESCRIPTIONS[name], partitions_def=partitions
@@ -136,7 +118,7 @@ def _materialize(
     yield dg.MaterializeResult(
         asset_key=key,
         value=result.handover,
-        metadata=_metadata(pipeline, step, result.handover, result.metadata),
+        metadata=_metadata(step, result.handover, result.metadata),
     )
 
 
@@ -201,9 +183,9 @@ def _check_result(key: dg.AssetKey, check: CheckOutcome) -> dg.AssetCheckResult:
     )
 
 
-def _metadata(
-    pipeline: Pipeline, step: str, handover: Handover, numbers: Mapping[str, Any]
-) -> dict[str, Any]:
+def _metadata(step: str, handover: Handover, found: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = dict(found)
+    columns = numbers.pop("columns", None)
     metadata: dict[str, Any] = {
         "pipeline_id": handover.row.pipeline_id,
         "status": handover.row.pipeline_status,
@@ -214,8 +196,10 @@ def _metadata(
         metadata["decision"] = f"{decision.get('action')}: {decision.get('reason')}"
     if "rows" in numbers:
         metadata["dagster/partition_row_count"] = numbers["rows"]
-    if step == "target":
-        metadata["dagster/table_name"] = pipeline.target.name
+    if columns is not None:
+        metadata["dagster/column_schema"] = dg.TableSchema(
+            [dg.TableColumn(name, kind) for name, kind in columns.items()]
+        )
     return metadata
 
 
@@ -228,13 +212,3 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in values.items()
         if value is not None
     }
-
-
-def _kind(config: PipelineConfig, step: str) -> str | None:
-    kinds = {
-        "source": config.source_system.type,
-        "stage": "parquet",
-        "target": config.target_system.type,
-    }
-    kind = kinds.get(step)
-    return "python" if kind and ":" in kind else kind

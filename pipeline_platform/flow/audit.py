@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from pipeline_platform.errors import AuditMismatchError, PermanentError, ToleranceError
 from pipeline_platform.fault_points import fault_point
-from pipeline_platform.flow.phase import phase, skip_phase
+from pipeline_platform.flow.hops import source_to_stage, source_to_target, stage_to_target
+from pipeline_platform.flow.phase import pass_through, phase
 from pipeline_platform.flow.plan import get_source_count
 from pipeline_platform.flow.run import CheckOutcome, WindowRun
 from pipeline_platform.flow.stage import require_manifest
@@ -23,9 +24,9 @@ def audit_step(run: WindowRun) -> None:
     that is not what the commit row says is a mismatch, and so is a loss over tolerance.
     """
     if run.passes_through:
-        reason = run.row.phases["pre_validation"].phase_specific_details["reason"]
-        skip_phase(run, "audit", reason)
-        run.checks.append(CheckOutcome("audit", True, reason))
+        found = run.row.phases["pre_validation"].phase_specific_details
+        verdict = source_to_target(run, found["source_count"], found["target_rows"])
+        pass_through(run, "audit", ("audit",), verdict)
         run.end()
         return
     with phase(run, "audit") as details:
@@ -55,9 +56,7 @@ def audit_step(run: WindowRun) -> None:
         run.pipeline.target.store_audit(run.slice, run.claim.epoch, PASS)
         fault_point("audit.after_verdict")
         details["validation_status"] = "PASSED"
-    kept = (1 - hops[0].tolerance_percent / 100) * (1 - hops[1].tolerance_percent / 100)
-    allowed = 100 - 100 * kept
-    loss = compare_hop(commit.source_rows, commit.target_rows, allowed, "source to target")
+    loss = source_to_target(run, commit.source_rows, commit.target_rows)
     facts = loss.facts() | {
         "stage_rows": commit.stage_rows,
         "drift": source_now - commit.source_rows,
@@ -97,12 +96,8 @@ def _commit_row(run: WindowRun) -> CommitRow:
 
 
 def _hops(run: WindowRun, commit: CommitRow) -> tuple[HopVerdict, HopVerdict]:
-    tolerances = run.pipeline.config.phases.audit.count_tolerances
     source, stage, target = commit.source_rows or 0, commit.stage_rows or 0, commit.target_rows or 0
-    return (
-        compare_hop(source, stage, tolerances.source_to_stage_tolerance_percent, "source to stage"),
-        compare_hop(stage, target, tolerances.stage_to_target_tolerance_percent, "stage to target"),
-    )
+    return source_to_stage(run, source, stage), stage_to_target(run, stage, target)
 
 
 def _judge(

@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +10,9 @@ from typing import Any
 
 from pipeline_platform.errors import PermanentError, PipelineError, TransientError
 from pipeline_platform.execution import Phase, PhaseRecord
-from pipeline_platform.flow.run import WindowRun
+from pipeline_platform.flow.run import CheckOutcome, WindowRun
 from pipeline_platform.moment import human_duration, parse_time_to_seconds
+from pipeline_platform.tolerance import HopVerdict
 
 # These ask before they commit; what is committed by then is not undone by a late look at the clock.
 _COMMITTING = ("stage_to_target_transfer", "audit")
@@ -80,6 +81,15 @@ def skip_phase(run: WindowRun, name: Phase, reason: str, **details: Any) -> None
         phase_specific_details={"reason": reason, **details},
     )
     run.row = run.row.with_phase(name, record)
+
+
+def pass_through(run: WindowRun, check: str, phases: Sequence[Phase], verdict: HopVerdict) -> None:
+    """Report a window that is right already: phases not needed, the check passed as it stands."""
+    reason = run.row.phases["pre_validation"].phase_specific_details["reason"]
+    for name in phases:
+        skip_phase(run, name, reason)
+    run.metadata.update(rows=verdict.after, loss_percent=float(verdict.loss_percent))
+    run.checks.append(CheckOutcome(check, True, reason, verdict.facts()))
 
 
 def as_pipeline_error(caught: BaseException) -> PipelineError:

@@ -37,7 +37,8 @@ def source_step(run: WindowRun) -> None:
         with phase(run, "source_count") as details:
             details["value"] = plan["source_count"]
     reason = "ready, all prerequisites met" if not run.passes_through else plan["reason"]
-    run.checks.append(CheckOutcome("ready", True, reason))
+    facts = {"observed": plan["source_count"], "decision": plan["action"]}
+    run.checks.append(CheckOutcome("ready", True, reason, facts))
     run.metadata["rows"] = plan["source_count"]
 
 

@@ -5,22 +5,22 @@ from typing import Any
 
 from pipeline_platform.errors import PermanentError, ToleranceError
 from pipeline_platform.fault_points import fault_point
-from pipeline_platform.flow.phase import phase, skip_phase
+from pipeline_platform.flow.hops import source_to_stage
+from pipeline_platform.flow.phase import pass_through, phase, skip_phase
 from pipeline_platform.flow.plan import newest_manifest
 from pipeline_platform.flow.run import CheckOutcome, WindowRun
 from pipeline_platform.flow.source import guard_against_shrinking
 from pipeline_platform.movement import AttemptPath, Manifest
 from pipeline_platform.record import COMPLETED, SOURCE_TO_STAGE
-from pipeline_platform.tolerance import HopVerdict, compare_hop
+from pipeline_platform.tolerance import HopVerdict
 
 
 def stage_step(run: WindowRun) -> None:
     """Write the window's rows to the stage, or go on from what an earlier run staged."""
     decision = run.row.phases["pre_validation"].phase_specific_details
     if run.passes_through:
-        skip_phase(run, "source_to_stage_transfer", decision["reason"])
-        skip_phase(run, "stage_count", decision["reason"])
-        run.checks.append(CheckOutcome("stage_count", True, decision["reason"]))
+        verdict = source_to_stage(run, decision["source_count"], decision["stage_rows"])
+        pass_through(run, "stage_count", ("source_to_stage_transfer", "stage_count"), verdict)
         return
     if decision["action"] == "continue":
         manifest = require_manifest(run)
@@ -79,19 +79,13 @@ def count_stage(run: WindowRun, manifest: Manifest, *, fresh: bool) -> None:
 
     Files that an earlier run wrote are checked by size and sha256 first.
     """
-    tolerances = run.pipeline.config.phases.audit.count_tolerances
     verdict: HopVerdict
     with phase(run, "stage_count") as details:
         if not fresh:
             run.pipeline.stage.verify(manifest)
         rows = run.pipeline.stage.count(manifest)
         details["value"] = rows
-        verdict = compare_hop(
-            manifest.snapshot_count,
-            rows,
-            tolerances.source_to_stage_tolerance_percent,
-            "source to stage",
-        )
+        verdict = source_to_stage(run, manifest.snapshot_count, rows)
         if not verdict.passed:
             raise ToleranceError(
                 f"{verdict.reason}.",
@@ -99,7 +93,10 @@ def count_stage(run: WindowRun, manifest: Manifest, *, fresh: bool) -> None:
                 "phases.audit.count_tolerances.source_to_stage_tolerance_percent.",
                 facts={**verdict.facts(), "rejected_reasons": manifest.rejected_reasons},
             )
-    run.metadata.update(rows=rows, loss_percent=float(verdict.loss_percent))
+    run.metadata.update(
+        rows=rows, bytes=manifest.bytes, loss_percent=float(verdict.loss_percent),
+        columns={field.name: str(field.type) for field in manifest.schema},
+    )  # fmt: skip
     run.checks.append(CheckOutcome("stage_count", True, verdict.reason, verdict.facts()))
 
 

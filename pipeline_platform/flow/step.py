@@ -1,5 +1,6 @@
 """One asset of one window, without Dagster: claim or resume, run the phases, report."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -88,6 +89,7 @@ def perform(
     log: Log,
 ) -> StepResult:
     """Run one asset of the window. Raises StepFailedError once the failure is stored."""
+    began = time.monotonic()
     try:
         opened = claim_window if request.first else resume_window
         run = opened(pipeline, window, store, request, log)
@@ -109,6 +111,7 @@ def perform(
         raise StepFailedError(failed.error, check, run.row, failed.interrupted) from caught
     if request.last:
         _close(run)
+    run.metadata.setdefault("seconds", round(time.monotonic() - began, 3))
     handover = Handover(run.claim, run.record, run.row, release=request.last)
     return StepResult(handover, tuple(run.checks), run.metadata)
 

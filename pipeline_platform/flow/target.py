@@ -1,22 +1,21 @@
 """Asset `target`: stage_to_target_transfer, target_count."""
 
 from pipeline_platform.errors import VerificationError
-from pipeline_platform.flow.phase import phase, skip_phase
+from pipeline_platform.flow.hops import stage_to_target
+from pipeline_platform.flow.phase import pass_through, phase, skip_phase
 from pipeline_platform.flow.plan import committed_load, fence_out
 from pipeline_platform.flow.run import CheckOutcome, WindowRun
 from pipeline_platform.flow.stage import require_manifest
 from pipeline_platform.movement import LoadRequest, Manifest
 from pipeline_platform.record import COMPLETED, STAGE_TO_TARGET
-from pipeline_platform.tolerance import compare_hop
 
 
 def target_step(run: WindowRun) -> None:
     """Load the staged rows, unless the target holds exactly them already."""
     if run.passes_through:
-        reason = run.row.phases["pre_validation"].phase_specific_details["reason"]
-        skip_phase(run, "stage_to_target_transfer", reason)
-        skip_phase(run, "target_count", reason)
-        run.checks.append(CheckOutcome("target_count", True, reason))
+        found = run.row.phases["pre_validation"].phase_specific_details
+        verdict = stage_to_target(run, found["stage_rows"], found["target_rows"])
+        pass_through(run, "target_count", ("stage_to_target_transfer", "target_count"), verdict)
         return
     manifest = require_manifest(run)
     loaded = committed_load(run, manifest)
@@ -63,6 +62,7 @@ def transfer_stage_to_target(run: WindowRun, manifest: Manifest) -> None:
         )
         run.metadata.update(
             rows=rows,
+            bytes=manifest.bytes,
             seconds=round(result.seconds, 3),
             rows_per_second=round(rows / result.seconds) if result.seconds else rows,
         )
@@ -75,16 +75,10 @@ def transfer_stage_to_target(run: WindowRun, manifest: Manifest) -> None:
 
 def count_target(run: WindowRun, manifest: Manifest) -> None:
     """Count the window in the target, outside the load, and judge the hop from the stage."""
-    tolerances = run.pipeline.config.phases.audit.count_tolerances
     with phase(run, "target_count") as details:
         counts = run.pipeline.target.count(run.slice)
         details["value"] = counts.by_window_column
-        verdict = compare_hop(
-            manifest.rows,
-            counts.by_window_column,
-            tolerances.stage_to_target_tolerance_percent,
-            "stage to target",
-        )
+        verdict = stage_to_target(run, manifest.rows, counts.by_window_column)
         if not verdict.passed or counts.by_window_column != counts.by_query_field:
             raise VerificationError(
                 f"{verdict.reason}; by the query field {counts.by_query_field}.",
@@ -92,5 +86,8 @@ def count_target(run: WindowRun, manifest: Manifest) -> None:
                 "the next attempt loads the window again.",
                 facts=verdict.facts(),
             )
-    run.metadata.update(rows=counts.by_window_column, loss_percent=float(verdict.loss_percent))
+    run.metadata.update(
+        rows=counts.by_window_column, loss_percent=float(verdict.loss_percent),
+        columns={field.name: str(field.type) for field in manifest.schema},
+    )  # fmt: skip
     run.checks.append(CheckOutcome("target_count", True, verdict.reason, verdict.facts()))

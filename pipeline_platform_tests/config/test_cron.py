@@ -1,11 +1,15 @@
 """Cron expressions: what is accepted must mean the same to Dagster."""
 
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import dagster as dg
 import pytest
 from dagster._utils.schedules import is_valid_cron_schedule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_platform.config.cron import check_cron
+from pipeline_platform.config.cron import check_cron, longest_pause
 from pipeline_platform.errors import ConfigurationError
 
 
@@ -71,3 +75,42 @@ def test_what_is_accepted_here_dagster_accepts(expression: str) -> None:
     except ConfigurationError:
         return
     assert is_valid_cron_schedule(expression)
+
+
+@pytest.mark.parametrize(
+    ("expression", "pause"),
+    [
+        ("* * * * *", timedelta(minutes=1)),
+        ("0 6 * * *", timedelta(days=1)),
+        ("*/15 8-17 * * *", timedelta(hours=14, minutes=15)),
+        ("0 8 * * MON-FRI", timedelta(days=3)),
+        ("30 4 1 * *", timedelta(days=31)),
+        ("0 0 1 1 *", timedelta(days=366)),
+        ("0 0 29 2 *", timedelta(days=366 * 4 - 3)),
+        ("0 0 1 * 1", timedelta(days=7)),
+        ("0 0 * * 7", timedelta(days=7)),
+    ],
+)
+def test_longest_pause(expression: str, pause: timedelta) -> None:
+    assert longest_pause(expression) == pause
+
+
+@given(
+    minute=st.sampled_from(["0", "*/20", "5,50"]),
+    hour=st.sampled_from(["*", "*/6", "9-17", "23"]),
+    day=st.sampled_from(["*", "1,15", "10-12"]),
+    month=st.sampled_from(["*", "2,3", "nov"]),
+    weekday=st.sampled_from(["*", "1-5", "0", "sat,7"]),
+)
+@settings(max_examples=25)
+def test_longest_pause_is_dagsters(
+    minute: str, hour: str, day: str, month: str, weekday: str
+) -> None:
+    expression = f"{minute} {hour} {day} {month} {weekday}"
+    moments = dg.TimeWindowPartitionsDefinition(
+        start=datetime(2024, 1, 1), end=datetime(2026, 4, 1), fmt="%Y-%m-%dT%H:%M",
+        cron_schedule=expression,
+    ).get_partition_keys()  # fmt: skip
+    starts = [datetime.strptime(key, "%Y-%m-%dT%H:%M") for key in moments]
+    pauses = [after - before for before, after in pairwise(starts)]
+    assert max(pauses) <= longest_pause(expression) <= max(pauses) + timedelta(days=12)

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline_platform.drive_table.io_manager import DRIVE_TABLE, DriveTableIOManager
 from pipeline_platform.flow.assets import build_assets
+from pipeline_platform.flow.catalog import NO_FILE
 from pipeline_platform.partitions import partitions_definition
 from pipeline_platform_tests import pipelines
 from pipeline_platform_tests.flow.conftest import DAY, KEY, KINDS, ROWS, World
@@ -50,7 +51,7 @@ def materialize(
         state = {"type": "postgres", **world.database.as_config()}
     manager = DriveTableIOManager(state=state, base_dir=str(world.folder), held_wait_seconds=0)
     return dg.materialize(
-        build_assets(pipeline, partitions_definition(pipeline.windows)),
+        build_assets(pipeline, partitions_definition(pipeline.windows), NO_FILE),
         partition_key=KEY,
         instance=instance,
         resources={DRIVE_TABLE: manager},
