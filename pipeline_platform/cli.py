@@ -1,4 +1,4 @@
-"""Commands: `run`, `status`, `validate`.
+"""Commands: `run`, `backfill`, `status`, `validate`.
 
 Exit codes: 0 success or already right, 1 failed, 2 bad usage or config, 130 interrupted.
 """
@@ -7,15 +7,26 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pipeline_platform.backfill import plan_backfill
 from pipeline_platform.errors import ConfigurationError, PipelineError
 from pipeline_platform.project import Project, find_project
-from pipeline_platform.report import console, records_table, results_table, runs_table, window_line
-from pipeline_platform.runner import WindowResult, run_window
+from pipeline_platform.report import (
+    console,
+    left_out_line,
+    records_table,
+    results_table,
+    runs_table,
+    summary_line,
+    window_line,
+    window_progress,
+)
+from pipeline_platform.runner import BACKFILL_TAG, WindowResult, run_window
 from pipeline_platform.validation import Finding, validate_path, validate_project
 
 FAILED, BAD_USAGE, INTERRUPTED = 1, 2, 130
@@ -63,6 +74,59 @@ def run(
                 results.append(result)
                 out.print(window_line(pipeline, result))
         out.print(results_table(pipeline, results))
+        if not all(result.success for result in results):
+            raise typer.Exit(FAILED)
+
+
+@app.command()
+def backfill(
+    pipeline: Annotated[str, typer.Argument(help="Name of the pipeline.")],
+    begin: Annotated[
+        str, typer.Option("--from", help="First window: a day (2013-03-07) or a partition key.")
+    ],
+    end: Annotated[
+        str, typer.Option("--to", help="First day or partition key that is left out (exclusive).")
+    ],
+    failed_only: Annotated[
+        bool, typer.Option("--failed-only", help="Only windows whose last run failed.")
+    ] = False,
+    missing_only: Annotated[
+        bool,
+        typer.Option(
+            "--missing-only",
+            help="Only windows that were never brought through their audit and did not fail.",
+        ),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Move windows again even if they are right already.")
+    ] = False,
+) -> None:
+    """Move all windows of a range, oldest first, with retries; a failed one does not stop it."""
+    with _reported_errors():
+        project = _enter_project()
+        found = project.pipeline(pipeline).pipeline
+        project.store.migrate()
+        plan = plan_backfill(
+            found, project.store, begin, end, failed_only=failed_only, missing_only=missing_only
+        )
+        out.print(left_out_line(plan))
+        if not plan.windows:
+            return
+        results: list[WindowResult] = []
+        tags = {BACKFILL_TAG: datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")}
+        try:
+            with project.instance() as instance, window_progress(out, pipeline) as progress:
+                for one in progress.track(plan.windows):
+                    result = run_window(
+                        project, pipeline, one, instance,
+                        force=force, tags=tags, before_retry=_tell_retry,
+                    )  # fmt: skip
+                    results.append(result)
+                    progress.console.print(window_line(pipeline, result))
+        finally:
+            if results:
+                out.print(results_table(pipeline, results))
+                out.print(summary_line(results, plan.failed_before))
         if not all(result.success for result in results):
             raise typer.Exit(FAILED)
 

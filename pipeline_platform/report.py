@@ -1,11 +1,21 @@
 """Tables for the terminal, from rows of the drive table."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
+from pipeline_platform.backfill import Backfill
 from pipeline_platform.drive_table.store import DriveStore
 from pipeline_platform.execution import ExecutionRow
 from pipeline_platform.runner import WindowResult
@@ -30,8 +40,50 @@ def window_line(pipeline: str, result: WindowResult) -> str:
     tries = f" after {result.attempts} attempts" if result.attempts > 1 else ""
     rows = _counts(result.row)[2] if result.row and result.verdict == "SUCCESS" else None
     moved = [f"{rows:,} rows"] if rows is not None else []
-    text = "; ".join([*moved, *([result.reason] if result.reason else [])])
+    # That nothing was there before is what one expects of a first run.
+    first = result.row is not None and result.row.epoch == 1 and result.verdict == "SUCCESS"
+    text = "; ".join([*moved, *([result.reason] if result.reason and not first else [])])
     return f"{mark} {pipeline} {result.window.key}  {result.verdict}{tries}: {escape(text)}"
+
+
+def summary_line(results: Sequence[WindowResult], failed_before: Collection[datetime]) -> str:
+    """How many windows ended how (rich markup). Healed: succeeded after a failure, whether in an
+    attempt of this backfill or in a run before it."""
+    moved = [result for result in results if result.success and result.verdict != "SKIPPED"]
+    healed = [
+        result for result in moved if result.attempts > 1 or result.window.start in failed_before
+    ]
+    right = sum(result.success and result.verdict == "SKIPPED" for result in results)
+    failed = sum(not result.success for result in results)
+    parts = [f"[green]{len(moved)} succeeded[/]" + (f" ({len(healed)} healed)" if healed else "")]
+    if right:
+        parts.append(f"[cyan]{right} already right[/]")
+    parts.append(f"[red]{failed} failed[/]" if failed else "0 failed")
+    return f"{_windows(len(results))}: {', '.join(parts)}"
+
+
+def window_progress(console: Console, pipeline: str) -> Progress:
+    """A bar over windows; silent where there is no terminal."""
+    return Progress(
+        TextColumn(f"{pipeline}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
+
+
+def left_out_line(backfill: Backfill) -> str:
+    """What a backfill runs and what it leaves out (rich markup)."""
+    text = f"{_windows(len(backfill.windows))} to run"
+    if backfill.windows:
+        text += f", {backfill.windows[0].key} to {backfill.windows[-1].key}"
+    if backfill.left_alone:
+        text += f"; {_windows(backfill.left_alone)} left alone"
+    if backfill.not_ready:
+        text += f"; {_windows(backfill.not_ready)} not ready yet"
+    return f"{text}."
+
+
+def _windows(number: int) -> str:
+    return f"{number} window" if number == 1 else f"{number} windows"
 
 
 def results_table(pipeline: str, results: Sequence[WindowResult]) -> Table:

@@ -1,6 +1,6 @@
 """Runs one window through Dagster from a command: the same job as in the UI, with its retries."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -12,6 +12,8 @@ from pipeline_platform.flow.assets import FORCE_TAG, MAX_RETRIES_TAG, RETRY_NUMB
 from pipeline_platform.project import Project
 from pipeline_platform.record import RecordKey
 from pipeline_platform.window import Window
+
+BACKFILL_TAG = "pipeline_platform/backfill"
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -39,12 +41,14 @@ def run_window(
     instance: dg.DagsterInstance,
     *,
     force: bool = False,
+    tags: Mapping[str, str] | None = None,
     before_retry: Callable[[WindowResult], None] | None = None,
 ) -> WindowResult:
     """Run a window, and again after its backoff while that may help, at most `max_retries` times.
 
-    Every attempt is a Dagster run of its own, linked to the one before it; `before_retry` is told
-    how it ended. An interrupt is not retried: it leaves this function as KeyboardInterrupt.
+    Every attempt is a Dagster run of its own with `tags`, linked to the one before it;
+    `before_retry` is told how it ended. An interrupt is not retried: it leaves this function as
+    KeyboardInterrupt.
     """
     retry = project.pipeline(pipeline_name).pipeline.config.retry
     job = dg.build_reconstructable_job(
@@ -54,17 +58,17 @@ def run_window(
     )
     parent: str | None = None
     for attempt in range(retry.max_retries + 1):
-        tags = {"dagster/partition": window.key, MAX_RETRIES_TAG: "0"}
+        own = {**(tags or {}), "dagster/partition": window.key, MAX_RETRIES_TAG: "0"}
         if force:
-            tags[FORCE_TAG] = "true"
+            own[FORCE_TAG] = "true"
         if parent is not None:
-            tags[RETRY_NUMBER_TAG] = str(attempt)
+            own[RETRY_NUMBER_TAG] = str(attempt)
         try:
             done = dg.execute_job(
                 job,
                 instance=instance,
                 run_config=_QUIET,
-                tags=tags,
+                tags=own,
                 raise_on_error=False,
                 reexecution_options=dg.ReexecutionOptions(parent_run_id=parent) if parent else None,
             )

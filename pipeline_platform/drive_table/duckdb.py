@@ -53,6 +53,10 @@ class DuckDBStore(SqlStore):
         self._lock_timeout_seconds = state.lock_timeout_seconds
         super().__init__(f"duckdb {state.path} {state.db_schema}", state.db_schema)
 
+    def check(self) -> str:
+        """A file that is not there yet is no problem: the first run creates it."""
+        return super().check() if self._path.exists() else "the drive table will be created"
+
     def _run(self, work: Callable[[Statements], T], *, write: bool) -> T:
         """DuckDB does not wait for another thread's transaction, it gives up: begin again."""
         deadline = time.monotonic() + self._lock_timeout_seconds

@@ -1,4 +1,4 @@
-"""Named queries over the drive table: the six standard ones of seed 003, and one over records.
+"""Named queries over the drive table: the six standard ones of seed 003, and two over records.
 
 `{drive}` and `{records}` are the quoted names, `{clock}` the database's time, `{phases}` one row
 per run and phase; `:name` is a bound parameter.
@@ -124,6 +124,23 @@ QUERIES: Mapping[str, NamedQuery] = {
         WHERE pipeline_name = :pipeline_name
         """,
         ("pipeline_name",),
+    ),
+    "window_states": NamedQuery(
+        "Windows of a pipeline that start in [from_time, to_time), oldest first: the record's "
+        "status, whether a run holds it now, and how its last run ended.",
+        """
+        SELECT window_start_time, window_end_time, pipeline_status, {held} AS held,
+            (SELECT run.pipeline_status FROM {drive} AS run
+             WHERE run.pipeline_name = of_window.pipeline_name
+               AND run.query_window_start_timestamp = of_window.window_start_time
+               AND run.query_window_end_timestamp = of_window.window_end_time
+             ORDER BY run.epoch DESC LIMIT 1) AS last_run_status
+        FROM {records} AS of_window
+        WHERE pipeline_name = :pipeline_name
+          AND window_start_time >= :from_time AND window_start_time < :to_time
+        ORDER BY window_start_time
+        """,
+        ("pipeline_name", "from_time", "to_time"),
     ),
 }
 

@@ -61,6 +61,10 @@ class DriveStore(Protocol):
         """Bring the schema up to date; safe when several processes start together."""
         ...
 
+    def check(self) -> str:
+        """Reach the database, creating nothing; what there is to say about it, for people."""
+        ...
+
     def now(self) -> datetime:
         """The database's clock, UTC."""
         ...

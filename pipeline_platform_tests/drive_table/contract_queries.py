@@ -118,6 +118,21 @@ class QueryContract:
             }
         ]
 
+    def test_window_states(self, store: DriveStore) -> None:
+        store.register([a_record(0), a_record(1), a_record(1, "other")])
+        run(store, a_record(2), "run-1", "SUCCESS")
+        run(store, a_record(2), "run-2", "FAILED")
+        run(store, a_record(3), "run-3", "SUCCESS")
+        claimed(store, a_record(1))
+        rows = store.query(
+            "window_states", pipeline_name="orders", from_time=START, to_time=START + 3 * HOUR
+        )
+        assert [list(row.values()) for row in rows] == [
+            [START, START + HOUR, "PENDING", False, None],
+            [START + HOUR, START + 2 * HOUR, "PENDING", True, None],
+            [START + 2 * HOUR, START + 3 * HOUR, "PENDING", False, "FAILED"],
+        ]
+
     def test_a_query_says_what_it_takes(self, store: DriveStore) -> None:
         with pytest.raises(ConfigurationError, match="window_summary"):
             store.query("nope")
