@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 
+from pipeline_platform.duckdb_kept_open import file_used, let_go_of_reader
 from pipeline_platform.errors import DataError, PermanentError, PipelineError, TransientError
 
 _FIRST_PAUSE_SECONDS = 0.02
@@ -27,6 +28,7 @@ def connect_duckdb(
     path: Path, *, read_only: bool = False, lock_timeout_seconds: float
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to a DuckDB file, with its session in UTC; closed on leaving, rolled back.
+    In `duckdb_kept_open` the file itself stays open a little longer.
 
     Waits at most `lock_timeout_seconds` for a file that another process holds, then raises
     TransientError. A writer creates the file and its folder; a reader of a missing file gets
@@ -34,13 +36,16 @@ def connect_duckdb(
     file open for writing. A DuckDB error that leaves the block is mapped by `duckdb_error`.
     """
     connection = _open(path, read_only, time.monotonic() + lock_timeout_seconds)
+    reads_only = read_only and path not in _written
     try:
+        file_used(path, read_only=reads_only)
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
         yield connection
     except duckdb.Error as error:
         raise duckdb_error(error, path) from error
     finally:
+        file_used(path, read_only=reads_only)
         connection.close()
 
 
@@ -74,6 +79,7 @@ def _open(path: Path, read_only: bool, deadline: float) -> duckdb.DuckDBPyConnec
     if not read_only:
         _make_folder(path.parent)
         _written.add(path)
+        let_go_of_reader(path)
     pause = _FIRST_PAUSE_SECONDS
     while True:
         try:

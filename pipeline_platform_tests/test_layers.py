@@ -12,15 +12,15 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "tolerance", "moment", "window", "record", "execution", "movement", "query_field",
      "naming", "quoting", "fault_points"),
-    ("config", "duckdb_connection", "postgres_connection", "connectors"),
+    ("config", "duckdb_connection", "duckdb_kept_open", "postgres_connection", "connectors"),
     ("sources", "stages", "targets", "drive_table"),
     ("flow",),
     ("partitions", "automation"),
-    ("component", "__init__"),
-    ("definitions", "project", "runner", "validation", "report", "cli"),
+    ("scaffold", "component", "__init__"),
+    ("definitions", "project", "runner", "validation", "backfill", "report", "cli"),
 )  # fmt: skip
 MAY_IMPORT_DAGSTER = (
-    "flow", "drive_table.io_manager", "component", "partitions", "automation", "definitions",
+    "flow", "drive_table.io_manager", "component", "partitions", "automation", "scaffold", "definitions",
     "defs", "project", "runner", "cli",
 )  # fmt: skip
 PURE = LAYERS[0]

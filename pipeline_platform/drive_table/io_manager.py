@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import stamina
-from pydantic import Field, TypeAdapter
+from pydantic import Field, PrivateAttr, TypeAdapter
 
 from pipeline_platform.config.systems import StateSystem
 from pipeline_platform.drive_table import build_store
@@ -36,11 +36,17 @@ class DriveTableIOManager(dg.ConfigurableIOManager):
         HELD_WAIT_SECONDS, description="Seconds to wait for a window that another run holds."
     )
 
+    _store: DriveStore | None = PrivateAttr(None)
+    # What this process stored last, so that handing it on asks the database nothing.
+    _handed_over: ExecutionRow | None = PrivateAttr(None)
+
     @property
     def store(self) -> DriveStore:
         """The drive store; connections are opened per operation."""
-        state = TypeAdapter[StateSystem](StateSystem).validate_python(self.state)
-        return build_store(state, base_dir=Path(self.base_dir))
+        if self._store is None:
+            state = TypeAdapter[StateSystem](StateSystem).validate_python(self.state)
+            self._store = build_store(state, base_dir=Path(self.base_dir))
+        return self._store
 
     def handle_output(self, context: dg.OutputContext, obj: "Handover") -> None:
         """Store the hand-over; ClaimLostError if another run took the window over.
@@ -51,13 +57,18 @@ class DriveTableIOManager(dg.ConfigurableIOManager):
             on=TransientError, attempts=5, wait_initial=1.0, wait_max=20.0, timeout=None
         ):
             with attempt:
-                self.store.save(obj.claim, obj.record, obj.row, release=obj.release)
+                self._handed_over = self.store.save(
+                    obj.claim, obj.record, obj.row, release=obj.release
+                )
 
     def load_input(self, context: dg.InputContext) -> ExecutionRow | None:
         """The row of this Dagster run, or None. Runs before the body: it never decides or fails."""
-        step_context = context.step_context
+        pipeline_name, run_id = context.asset_key.path[0], context.step_context.run_id
+        known = self._handed_over
+        if known and (known.pipeline_name, known.dagster_run_id) == (pipeline_name, run_id):
+            return known
         try:
-            return self.store.run_of(context.asset_key.path[0], step_context.run_id)
+            return self.store.run_of(pipeline_name, run_id)
         except Exception as error:
             context.log.warning("The drive table could not be read for the input: %s", error)
             return None

@@ -9,6 +9,7 @@ import dagster as dg
 from pipeline_platform.drive_table.io_manager import DRIVE_TABLE, DriveTableIOManager
 from pipeline_platform.drive_table.rows import json_safe
 from pipeline_platform.drive_table.store import DriveStore
+from pipeline_platform.duckdb_kept_open import duckdb_kept_open
 from pipeline_platform.flow.catalog import CHECK_DESCRIPTIONS, ConfigPlace, described
 from pipeline_platform.flow.pipeline import Pipeline
 from pipeline_platform.flow.run import CheckOutcome, RunRequest
@@ -69,11 +70,13 @@ def _asset(
     }
 
     def first(context: dg.AssetExecutionContext) -> Any:
-        yield from _materialize(context, pipeline, step, key)
+        with duckdb_kept_open():
+            yield from _materialize(context, pipeline, step, key)
 
     def later(context: dg.AssetExecutionContext, handed_over: Any) -> Any:
         # State is read again under the claim: what another run left behind decides nothing.
-        yield from _materialize(context, pipeline, step, key)
+        with duckdb_kept_open():
+            yield from _materialize(context, pipeline, step, key)
 
     if upstream is None:
         return _asset_of(first, settings)
@@ -90,7 +93,7 @@ def _asset_of(body: Callable[..., Any], settings: dict[str, Any]) -> dg.AssetsDe
 def _materialize(
     context: dg.AssetExecutionContext, pipeline: Pipeline, step: str, key: dg.AssetKey
 ) -> AssetEvents:
-    """Yield the check first and the materialization last, or the failed check and then raise."""
+    """Yield the materialization with its check, or the failed check and then raise."""
     window = pipeline.windows.window_of_key(context.partition_key)
     drive_table: DriveTableIOManager = context.resources.drive_table
     request = _request(context, pipeline, step, drive_table.held_wait_seconds)
@@ -113,12 +116,13 @@ def _materialize(
         )
     if request.first:
         _add_tags(context, {"pipeline_platform/epoch": str(result.handover.row.epoch)})
-    for check in result.checks:
-        yield _check_result(key, check)
+    # Checks go with the materialization: one that comes before it would count as outdated by it,
+    # and its partition as not checked.
     yield dg.MaterializeResult(
         asset_key=key,
         value=result.handover,
         metadata=_metadata(step, result.handover, result.metadata),
+        check_results=[_check_result(key, check) for check in result.checks],
     )
 
 

@@ -35,10 +35,6 @@ _CREATE_SCHEMA = "CREATE SCHEMA {schema}"
 _CREATE_TABLE = "CREATE TABLE {table} ({columns})"
 _ADD_COLUMN = "ALTER TABLE {table} ADD COLUMN {column}"
 _METADATA_COLUMNS = (PIPELINE_COLUMN + " TEXT", WINDOW_COLUMN + " TIMESTAMPTZ")
-_COUNT_BOTH = (
-    "SELECT (SELECT count(*) FROM {table} WHERE {ours}), "
-    "(SELECT count(*) FROM {table} WHERE {field} >= $3 AND {field} < $4)"
-)
 
 
 class Session(Protocol):
@@ -84,6 +80,13 @@ class SqlTable(ABC):
     # What a dialect adds
 
     _clock: str
+    # Counts the window by the metadata columns ($1, $2) and by the query field ($3, $4), and
+    # aggregates its rows. May aggregate all rows that are in it either way: where the two sets
+    # differ, so does what is compared.
+    _count_window = (
+        "SELECT count(*), (SELECT count(*) FROM {table} WHERE {field} >= $3 AND {field} < $4)"
+        "{aggregates} FROM {table} WHERE {ours}"
+    )
 
     @abstractmethod
     def _quote(self, name: str) -> str:
@@ -266,7 +269,7 @@ class SqlTable(ABC):
         if not table.has_metadata:
             inside = session.rows(self._sql(COUNT_INSIDE, field=field), bounds)
             return TargetCounts(0, int(inside[0][0]))
-        statement = self._sql(_COUNT_BOTH, field=field)
+        statement = self._sql(self._count_window, field=field, aggregates="")
         ours, inside_too = session.rows(statement, [*ours_values(window), *bounds])[0]
         return TargetCounts(int(ours), int(inside_too))
 

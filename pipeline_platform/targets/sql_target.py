@@ -39,10 +39,6 @@ from pipeline_platform.tolerance import compare_hop
 
 _DELETE_OURS = "DELETE FROM {table} WHERE {ours}"
 _DELETE_NOBODYS = "DELETE FROM {table} WHERE {field} >= $1 AND {field} < $2 AND {pipeline} IS NULL"
-_COUNT_AND_SUMMARIZE = (
-    "SELECT count(*), (SELECT count(*) FROM {table} WHERE {field} >= $3 AND {field} < $4)"
-    "{aggregates} FROM {table} WHERE {ours}"
-)
 _SUMMARIZE = "SELECT {aggregates} FROM {table} WHERE {ours}"
 
 # PostgreSQL returns at most 1,664 values a row; a wider table takes more than one scan.
@@ -376,7 +372,7 @@ class SqlTarget(SqlTable):
         """Both counts and the differences from the manifest, in one scan of the window's rows."""
         first, later = checks[:_AGGREGATES_AT_ONCE], checks[_AGGREGATES_AT_ONCE:]
         statement = self._sql(
-            _COUNT_AND_SUMMARIZE,
+            self._count_window,
             field=self._quote(table.column(self._query_field.name).name),
             aggregates="".join(f", {check.sql}" for check in first),
         )
