@@ -201,6 +201,9 @@ def store_new_and_pass_valid_record(
     under another config are rebuilt on the way. Repeating a call changes nothing.
     """
     coverage = _still_right(plan, now, coverage)
+    if coverage.until > coverage.since and store.latest_record(plan.pipeline_name) is None:
+        # The drive table was lost or moved: what was registered is not any more.
+        coverage = replace(coverage, until=coverage.since)
     fresh = list(islice(new_windows(plan, now, coverage), max_registered))
     registered = _register(plan, store, fresh)
     if fresh:
@@ -233,11 +236,14 @@ def _register(plan: RecordPlan, store: DriveStore, windows: Iterable[Window]) ->
 def _judge_failed(runs: Sequence[ExecutionRow], now: datetime) -> RecordVerdict:
     """Whether a window whose last run failed may be tried again by itself.
 
-    Only after a transient failure, and only once the retry that Dagster starts has had its time.
+    Only after a transient failure, once the retry that Dagster starts has had its time, or where
+    the run came too early.
     """
     last = next(iter(runs), None)
     if last is None or last.pipeline_status != "FAILED":
         return RecordVerdict(True, "the last run did not fail")
+    if "ready_at" in last.phases["pre_validation"].phase_specific_details:
+        return RecordVerdict(True, "the last run came before the window was ready")
     if last.error_category != TransientError.category:
         return RecordVerdict(
             False, f"its last run failed with a {last.error_category} error; run it by hand"

@@ -15,6 +15,7 @@ from pipeline_platform.automation.due_windows import (
 )
 from pipeline_platform.drive_table.store import DriveStore
 from pipeline_platform.flow.pipeline import Pipeline
+from pipeline_platform.flow.step import StepFailedError
 from pipeline_platform_tests.pipelines import (
     create_duckdb_orders,
     duckdb_config,
@@ -124,3 +125,13 @@ def test_the_sensor_is_on_if_the_config_says_so(tmp_path: Path, automatic: bool)
     )
     assert sensor.name == "orders_due_windows"
     assert (sensor.default_status == dg.DefaultSensorStatus.RUNNING) == automatic
+
+
+def test_a_window_that_was_run_too_early_is_requested_once_ready(
+    store: DriveStore, tmp_path: Path
+) -> None:
+    early = pipeline(tmp_path, query_window={"x_time_back": "36500d"})
+    with pytest.raises(StepFailedError, match="is ready at"):
+        run_window(early, store, "2024-01-01")
+    result = tick(pipeline(tmp_path), store, NOON, None)
+    assert keys(result)[0] == "2024-01-01"

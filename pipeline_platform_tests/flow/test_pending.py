@@ -343,3 +343,12 @@ def test_more_of_the_past_is_noticed_without_a_database() -> None:
     covered = Coverage(at(10), at(12))
     assert list(new_windows(record_plan(catchup=False), at(12), covered)) == []
     assert next(new_windows(record_plan(), at(12), covered)).start == at(0)
+
+
+def test_a_lost_drive_table_is_registered_anew(store: DriveStore) -> None:
+    """The sensor's cursor outlives the drive table; what is right already is skipped when run."""
+    plan = record_plan()
+    cursor = Coverage(at(0), at(4))
+    passed = store_new_and_pass_valid_record(plan, store, at(5, 30), coverage=cursor, limit=9)
+    assert starts(passed) == ["01 00:00", "01 01:00", "01 02:00", "01 03:00", "01 04:00"]
+    assert passed.coverage == Coverage(at(0), at(5))
