@@ -26,10 +26,22 @@ from pipeline_platform.report import (
     window_line,
     window_progress,
 )
-from pipeline_platform.runner import BACKFILL_TAG, WindowResult, run_window
+from pipeline_platform.runner import BACKFILL_TAG, WindowResult, run_window, wishes
 from pipeline_platform.validation import Finding, validate_path, validate_project
 
 FAILED, BAD_USAGE, INTERRUPTED = 1, 2, 130
+
+Force = Annotated[
+    bool, typer.Option("--force", help="Move windows again even if they are right already.")
+]
+Restate = Annotated[
+    bool,
+    typer.Option(
+        "--restate",
+        help="Replace rows of this pipeline's windows that had other bounds, after a change of "
+        "query_window.duration or schedule.timezone.",
+    ),
+]
 
 app = typer.Typer(
     help="Time-windowed data pipelines: run a window, see what happened, check a config.",
@@ -55,9 +67,8 @@ def run(
         list[str],
         typer.Option("--window", help="Partition key, e.g. 2013-03-07; may be given repeatedly."),
     ],
-    force: Annotated[
-        bool, typer.Option("--force", help="Move the window again even if it is right already.")
-    ] = False,
+    force: Force = False,
+    restate: Restate = False,
 ) -> None:
     """Move windows from source to target through Dagster, with retries and backoff."""
     with _reported_errors():
@@ -69,7 +80,12 @@ def run(
             for one in windows:
                 with out.status(f"{pipeline} {one.key} ..."):
                     result = run_window(
-                        project, pipeline, one, instance, force=force, before_retry=_tell_retry
+                        project,
+                        pipeline,
+                        one,
+                        instance,
+                        tags=wishes(force=force, restate=restate),
+                        before_retry=_tell_retry,
                     )
                 results.append(result)
                 out.print(window_line(pipeline, result))
@@ -97,9 +113,8 @@ def backfill(
             help="Only windows that were never brought through their audit and did not fail.",
         ),
     ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Move windows again even if they are right already.")
-    ] = False,
+    force: Force = False,
+    restate: Restate = False,
 ) -> None:
     """Move all windows of a range, oldest first, with retries; a failed one does not stop it."""
     with _reported_errors():
@@ -113,13 +128,14 @@ def backfill(
         if not plan.windows:
             return
         results: list[WindowResult] = []
-        tags = {BACKFILL_TAG: datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")}
+        tags = wishes(force=force, restate=restate)
+        tags[BACKFILL_TAG] = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         try:
             with project.instance() as instance, window_progress(out, pipeline) as progress:
                 for one in progress.track(plan.windows):
                     result = run_window(
                         project, pipeline, one, instance,
-                        force=force, tags=tags, before_retry=_tell_retry,
+                        tags=tags, before_retry=_tell_retry,
                     )  # fmt: skip
                     results.append(result)
                     progress.console.print(window_line(pipeline, result))

@@ -205,6 +205,7 @@ class LoadRequest:
     files: tuple[str, ...]
     tolerance_percent: Decimal
     adopt: bool = False
+    restate: bool = False
     still_ours: StillOurs = _always_ours
     """Asked between files and once more before the commit."""
     config_hashes: dict[str, str] | None = None

@@ -8,7 +8,12 @@ import dagster as dg
 
 from pipeline_platform.errors import PipelineError
 from pipeline_platform.execution import ExecutionRow
-from pipeline_platform.flow.assets import FORCE_TAG, MAX_RETRIES_TAG, RETRY_NUMBER_TAG
+from pipeline_platform.flow.assets import (
+    FORCE_TAG,
+    MAX_RETRIES_TAG,
+    RESTATE_TAG,
+    RETRY_NUMBER_TAG,
+)
 from pipeline_platform.project import Project
 from pipeline_platform.record import RecordKey
 from pipeline_platform.window import Window
@@ -34,13 +39,18 @@ class WindowResult:
         return self.row.pipeline_status if self.row else "NOT RUN"
 
 
+def wishes(*, force: bool = False, restate: bool = False) -> dict[str, str]:
+    """The run tags that say so."""
+    chosen = {FORCE_TAG: force, RESTATE_TAG: restate}
+    return {tag: "true" for tag, wanted in chosen.items() if wanted}
+
+
 def run_window(
     project: Project,
     pipeline_name: str,
     window: Window,
     instance: dg.DagsterInstance,
     *,
-    force: bool = False,
     tags: Mapping[str, str] | None = None,
     before_retry: Callable[[WindowResult], None] | None = None,
 ) -> WindowResult:
@@ -59,8 +69,6 @@ def run_window(
     parent: str | None = None
     for attempt in range(retry.max_retries + 1):
         own = {**(tags or {}), "dagster/partition": window.key, MAX_RETRIES_TAG: "0"}
-        if force:
-            own[FORCE_TAG] = "true"
         if parent is not None:
             own[RETRY_NUMBER_TAG] = str(attempt)
         try:

@@ -96,6 +96,7 @@ def run_window(
     *,
     steps: Sequence[str] = tuple(STEPS),
     force: bool = False,
+    restate: bool = False,
     run_id: str | None = None,
     held_wait_seconds: float = 0.0,
 ) -> ExecutionRow:
@@ -109,6 +110,7 @@ def run_window(
             first=step == steps[0],
             last=step == steps[-1],
             force=force,
+            restate=restate,
             held_wait_seconds=held_wait_seconds,
         )
         result = perform(step, pipeline, window, store, request, LOG)

@@ -24,6 +24,7 @@ from pipeline_platform.flow.step import (
 from pipeline_platform.window import Window
 
 FORCE_TAG = "pipeline_platform/force"
+RESTATE_TAG = "pipeline_platform/restate"
 RETRY_NUMBER_TAG = "dagster/retry_number"
 MAX_RETRIES_TAG = "dagster/max_retries"
 
@@ -152,6 +153,7 @@ def _request(
         first=step == mine[0],
         last=step == mine[-1],
         force=context.run.tags.get(FORCE_TAG, "").lower() == "true",
+        restate=context.run.tags.get(RESTATE_TAG, "").lower() == "true",
         retry_number=int(context.run.tags.get(RETRY_NUMBER_TAG, "0")),
         held_wait_seconds=held_wait_seconds,
     )

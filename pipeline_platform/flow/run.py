@@ -40,14 +40,16 @@ class RunRequest:
     """What a Dagster run asks of one of its steps.
 
     first and last say whether the step is the first or last selected one of its run: the first
-    claims the window, the last releases it. retry_number: 1 and more for a run that Dagster or the
-    CLI started because one before it failed.
+    claims the window, the last releases it. force: move the window whatever the counts say.
+    restate: replace windows of the pipeline that had other bounds. retry_number: 1 and more for a
+    run that Dagster or the CLI started because one before it failed.
     """
 
     run_id: str
     first: bool
     last: bool
     force: bool = False
+    restate: bool = False
     retry_number: int = 0
     held_wait_seconds: float = 600.0
 

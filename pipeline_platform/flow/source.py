@@ -170,7 +170,10 @@ def _require_ready(run: WindowRun) -> bool:
 
 def _prerequisites(run: WindowRun) -> list[Prerequisite]:
     pipeline = run.pipeline
-    return [*pipeline.source.check(), *pipeline.stage.check(), *pipeline.target.check()]
+    checks = [*pipeline.source.check(), *pipeline.stage.check(), *pipeline.target.check()]
+    if all(check.passed for check in checks) and not run.request.restate:
+        checks.append(pipeline.target.check_window(run.slice))
+    return checks
 
 
 def _require_all(checks: list[Prerequisite]) -> None:

@@ -47,6 +47,7 @@ def transfer_stage_to_target(run: WindowRun, manifest: Manifest) -> None:
                     pipeline.config.phases.audit.count_tolerances.stage_to_target_tolerance_percent
                 ),
                 adopt=pipeline.config.target_system.adopt,
+                restate=run.request.restate,
                 still_ours=run.still_ours,
                 config_hashes=pipeline.hashes,
             )

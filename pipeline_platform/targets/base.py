@@ -29,6 +29,10 @@ class Target(Protocol):
         """Reachable, table there or creatable."""
         ...
 
+    def check_window(self, window: WindowSlice) -> Prerequisite:
+        """No committed window of the pipeline with other bounds overlaps this one."""
+        ...
+
     def check_columns(self, schema: pa.Schema) -> Sequence[Prerequisite]:
         """The staged columns fit the table: names there, types able to hold them."""
         ...
@@ -44,11 +48,11 @@ class Target(Protocol):
     def load(self, request: LoadRequest) -> LoadResult:
         """Replace the window's rows in one transaction (design section 6, step 4).
 
-        Fence; refuse a window that overlaps a committed one with other bounds, and a first load
-        over rows that are not ours unless `adopt`; delete; insert; verify counts, null counts and
-        sums inside; commit row; commit. Any doubt rolls back and the old rows stay. A commit whose
-        outcome is unknown is resolved by `resolve`, never guessed. Running it twice with the same
-        manifest gives the same rows.
+        Fence; refuse a window that overlaps a committed one with other bounds unless `restate`,
+        and a first load over rows that are not ours unless `adopt`; delete; insert; verify counts,
+        null counts and sums inside; commit row; commit. Any doubt rolls back and the old rows stay.
+        A commit whose outcome is unknown is resolved by `resolve`, never guessed. Running it twice
+        with the same manifest gives the same rows.
         """
         ...
 

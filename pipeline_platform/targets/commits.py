@@ -58,6 +58,14 @@ READ_OVERLAPPING = (
     "WHERE {overlapping} AND manifest_hash IS NOT NULL ORDER BY window_start, window_end"
 )
 
+# Their rows go as the windows that replace them are loaded.
+GIVE_UP_OVERLAPPING = (
+    "UPDATE {commits} SET manifest_hash = NULL, config_hashes = NULL, change_value = NULL, "
+    "source_rows = NULL, stage_rows = NULL, target_rows = NULL, audit_result = 'RESTATED', "
+    "audited_at = NULL, committed_at = NULL, updated_at = {clock} "
+    "WHERE {overlapping} AND manifest_hash IS NOT NULL"
+)
+
 STORE_LOAD = (
     "UPDATE {commits} SET manifest_hash = $4, config_hashes = $5, change_value = $6, "
     "source_rows = $7, stage_rows = $8, target_rows = $9, audit_result = NULL, "

@@ -16,29 +16,21 @@ from pipeline_platform.errors import (
 )
 from pipeline_platform.fault_points import fault_point
 from pipeline_platform.movement import (
-    PIPELINE_COLUMN,
     CommitRow,
     LoadRequest,
     LoadResult,
-    Manifest,
     TargetCounts,
     WindowSlice,
 )
 from pipeline_platform.targets import commits
-from pipeline_platform.targets.columns import TargetTable, misfit
-from pipeline_platform.targets.sql_table import (
-    COMMITS_SUFFIX,
-    COUNT_INSIDE,
-    Session,
-    SqlTable,
-    ours_values,
-)
+from pipeline_platform.targets.columns import TargetTable
+from pipeline_platform.targets.sql_ownership import SqlOwnership
+from pipeline_platform.targets.sql_table import COMMITS_SUFFIX, Session, ours_values
 from pipeline_platform.targets.staged_files import check_files
 from pipeline_platform.targets.verification import Aggregate, aggregates, differences
 from pipeline_platform.tolerance import compare_hop
 
 _DELETE_OURS = "DELETE FROM {table} WHERE {ours}"
-_DELETE_NOBODYS = "DELETE FROM {table} WHERE {field} >= $1 AND {field} < $2 AND {pipeline} IS NULL"
 _SUMMARIZE = "SELECT {aggregates} FROM {table} WHERE {ours}"
 
 # PostgreSQL returns at most 1,664 values a row; a wider table takes more than one scan.
@@ -58,15 +50,16 @@ class _Loaded:
     details: dict[str, Any]
 
 
-class SqlTarget(SqlTable):
+class SqlTarget(SqlOwnership):
     """The writing half of the protocol `Target`: every mutation is one fenced transaction."""
 
     def load(self, request: LoadRequest) -> LoadResult:
         """Replace the window's rows in one transaction (design section 6, step 4).
 
         Old rows stay unless all of it commits. ClaimLostError: a newer epoch was here.
-        PermanentError: overlap with a committed window, rows that are not ours, columns that do
-        not fit. ToleranceError, VerificationError: the rows inserted are not those staged.
+        PermanentError: overlap with a committed window (unless `restate`), rows that are not ours,
+        columns that do not fit. ToleranceError, VerificationError: the rows inserted are not those
+        staged.
         """
         began = time.monotonic()
         manifest = request.manifest
@@ -156,13 +149,16 @@ class SqlTarget(SqlTable):
         manifest = request.manifest
         self._fence(session, "load", commits.FENCE_LOAD, window, request.epoch)
         table = self._require_table(session)
-        self._refuse_overlap(session, window)
+        restated = self._restate_or_refuse(session, window, request.restate)
         self._refuse_misfits(manifest, table)
         fault_point("load.after_refusals")
 
         first_load = self._require_commit(session, window).manifest_hash is None
+        replaced = self._replace_others(
+            session, table, window, adopt=request.adopt and first_load, restate=request.restate
+        )
         deleted = session.changed(self._sql(_DELETE_OURS), ours_values(window))
-        adopted = self._adopt_or_refuse(session, table, window, request.adopt and first_load)
+        self._refuse_foreign(session, table, window)
         fault_point("load.after_delete")
 
         began = time.monotonic()
@@ -173,7 +169,8 @@ class SqlTarget(SqlTable):
         counts, details = self._verify(session, request, table, window)
         details.update(
             rows_replaced=deleted,
-            rows_adopted=adopted,
+            windows_restated=restated,
+            **replaced,
             insert_seconds=round(inserted - began, 3),
             verify_seconds=round(time.monotonic() - inserted, 3),
         )
@@ -275,56 +272,6 @@ class SqlTarget(SqlTable):
             )
         if purpose is not None:
             fault_point(f"{purpose}.after_fence")
-
-    def _refuse_overlap(self, session: Session, window: WindowSlice) -> None:
-        around = [*commits.key_values(window), window.start - commits.LONGEST_WINDOW]
-        session.changed(self._sql(commits.LOCK_OVERLAPPING), around)
-        committed = session.rows(self._sql(commits.READ_OVERLAPPING), around)
-        if committed:
-            listed = ", ".join(f"[{start}, {end})" for start, end in committed[:5])
-            raise PermanentError(
-                f"{self.name}: the window {window} overlaps {len(committed)} committed with other "
-                f"bounds: {listed} UTC.",
-                hint="The granularity changed: restate those windows first.",
-            )
-
-    def _refuse_misfits(self, manifest: Manifest, table: TargetTable) -> None:
-        reasons = [
-            f"{column.name}: {reason}"
-            for column in manifest.schema
-            if (reason := misfit(column.type, table.column(column.name))) is not None
-        ]
-        if reasons:
-            raise PermanentError(
-                f"{self.name}: staged columns do not fit: {'; '.join(reasons)}.",
-                hint="Change the target's columns, or leave these out.",
-            )
-
-    def _adopt_or_refuse(
-        self, session: Session, table: TargetTable, window: WindowSlice, adopt: bool
-    ) -> int:
-        """Rows inside the window that no pipeline loaded: replaced with `adopt`.
-
-        Any other row that is not this window's own is refused, with `adopt` as well: it belongs to
-        another pipeline's window, whose commit row vouches for it.
-        """
-        inside = {"field": self._quote(table.column(self._query_field.name).name)}
-        bounds = self._bounds(table, window)
-        adopted = 0
-        if adopt:
-            pipeline = self._quote(PIPELINE_COLUMN)
-            statement = self._sql(_DELETE_NOBODYS, **inside, pipeline=pipeline)
-            adopted = session.changed(statement, bounds)
-        foreign = int(session.rows(self._sql(COUNT_INSIDE, **inside), bounds)[0][0])
-        if foreign:
-            raise PermanentError(
-                f"{self.name}: {foreign} rows of the window {window} were not loaded by it. "
-                "Nothing was changed.",
-                hint="Remove them, or load to another table. Before the first load of a window, "
-                "target_system.adopt: true replaces those that no pipeline loaded.",
-                facts={"foreign_rows": foreign},
-            )
-        return adopted
 
     def _verify(
         self, session: Session, request: LoadRequest, table: TargetTable, window: WindowSlice

@@ -131,3 +131,20 @@ def test_the_sensor_waits_for_the_retry_of_a_transient_failure(
     assert DAY not in starts
     assert "its retry is due" in refused
     assert DAY in passed_on(world, now + timedelta(minutes=11))[0]
+
+
+def test_windows_cut_differently_are_restated(world: World) -> None:
+    """From days to six hours: refused before anything is read, then replaced part by part."""
+    run_window(world.pipeline(), world.store, KEY)
+    before = [row[:5] for row in world.rows()]
+    six_hours = world.pipeline(query_window={"duration": "6h"})
+    keys = [f"{KEY}-{hour:02d}:00" for hour in (0, 6, 12, 18)]
+    with pytest.raises(StepFailedError, match=r"overlaps 1 committed with other bounds.*--restate"):
+        run_window(six_hours, world.store, keys[0])
+    assert not list((world.folder / "stage").rglob("*T000000Z/run2/*.parquet"))
+    for key in keys:
+        row = run_window(six_hours, world.store, key, restate=True)
+        assert row.pipeline_status == "SUCCESS"
+        assert [found[:5] for found in world.rows()] == before
+    row = run_window(six_hours, world.store, keys[0])
+    assert row.pipeline_status == "SKIPPED"

@@ -46,6 +46,37 @@ class RefusalContract(TargetTests):
         target.load(staging.request(rows_of(3, half), window=half))
         assert warehouse.ids() == [0, 1, 2]
 
+    def test_restating_replaces_windows_with_other_bounds(
+        self, warehouse: Warehouse, target: Target, staging: Staging
+    ) -> None:
+        """An hour is cut into halves and put together again; at no moment is a row there twice."""
+        target.load(staging.request(ROWS))
+        first, second = (
+            WindowSlice("orders", START + HOUR / 2 * half, START + HOUR / 2 * (half + 1))
+            for half in (0, 1)
+        )
+        neighbour = WindowSlice("orders", START + HOUR, START + 2 * HOUR)
+        target.load(staging.request(rows_of(5, neighbour), window=neighbour))
+        assert not target.check_window(first).passed
+        assert target.check_window(WINDOW).passed
+        result = target.load(staging.request(rows_of(3, first), window=first, restate=True))
+        assert result.details["windows_restated"] == 1
+        replaced = sum(row["created_at"] < first.end for row in ROWS)
+        assert result.details["rows_restated"] == replaced
+        assert target.count(second) == TargetCounts(0, len(ROWS) - replaced)
+        given_up = target.commit_row(WINDOW)
+        assert given_up is not None
+        assert (given_up.manifest_hash, given_up.audit_result) == (None, "RESTATED")
+        assert target.count(first) == TargetCounts(3, 3)
+        with pytest.raises(PermanentError, match="--restate"):
+            target.load(staging.request(rows_of(2, second), window=second))
+        target.load(staging.request(rows_of(2, second), window=second, restate=True))
+        assert target.count(second) == TargetCounts(2, 2)
+        assert target.count(WINDOW) == TargetCounts(3, 5)
+        target.load(staging.request(ROWS, epoch=2, restate=True))
+        assert target.count(WINDOW) == TargetCounts(len(ROWS), len(ROWS))
+        assert target.count(neighbour) == TargetCounts(5, 5)
+
     @pytest.mark.parametrize("owner", ["nobody", "other pipeline", "other window"])
     def test_rows_of_others_are_refused_or_adopted(
         self, owner: str, warehouse: Warehouse, target: Target, staging: Staging

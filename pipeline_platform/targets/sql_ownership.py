@@ -1,0 +1,133 @@
+"""Whose rows lie in a window: what a load replaces beside its own, and what it refuses."""
+
+from pipeline_platform.errors import PermanentError
+from pipeline_platform.movement import (
+    PIPELINE_COLUMN,
+    WINDOW_COLUMN,
+    Manifest,
+    Prerequisite,
+    WindowSlice,
+)
+from pipeline_platform.targets import commits
+from pipeline_platform.targets.columns import TargetTable, misfit
+from pipeline_platform.targets.sql_table import (
+    COMMITS_SUFFIX,
+    COUNT_INSIDE,
+    Session,
+    SqlTable,
+    ours_values,
+)
+
+_INSIDE = "DELETE FROM {table} WHERE {field} >= $1 AND {field} < $2"
+_DELETE_NOBODYS = _INSIDE + " AND {pipeline} IS NULL"
+_DELETE_RESTATED = _INSIDE + " AND {pipeline} = $3"
+# A window with other bounds may have begun at the same moment: rows of it that lie outside this
+# one must not count as this one's.
+_DISOWN_OUTSIDE = (
+    "UPDATE {table} SET {start} = NULL "
+    "WHERE {pipeline} = $3 AND {start} = $4 AND NOT ({field} >= $1 AND {field} < $2)"
+)
+_RESTATE = (
+    "Windows were cut differently before. Give the run `--restate` (tag "
+    "pipeline_platform/restate: true): it replaces their rows window by window."
+)
+
+
+class SqlOwnership(SqlTable):
+    """What a load refuses, replaces and takes over; all inside its transaction."""
+
+    def check_window(self, window: WindowSlice) -> Prerequisite:
+        """No committed window with other bounds lies in this one."""
+        committed: list[tuple[object, ...]] = []
+        if self._is_there():
+            with self._connect(read_only=True) as session:
+                if self._table(session, self._system.table + COMMITS_SUFFIX) is not None:
+                    committed = self._committed_around(session, window)
+        return Prerequisite(
+            "target window",
+            not committed,
+            _listed(committed) if committed else "overlaps no other window",
+            _RESTATE if committed else "",
+        )
+
+    def _committed_around(self, session: Session, window: WindowSlice) -> list[tuple[object, ...]]:
+        around = [*commits.key_values(window), window.start - commits.LONGEST_WINDOW]
+        return session.rows(self._sql(commits.READ_OVERLAPPING), around)
+
+    def _restate_or_refuse(self, session: Session, window: WindowSlice, restate: bool) -> int:
+        """Windows with other bounds that overlap this one: given up with `restate`, else refused.
+
+        Returns how many were given up. Their commit rows stay, without a load: they are skipped or
+        continued no more.
+        """
+        around = [*commits.key_values(window), window.start - commits.LONGEST_WINDOW]
+        session.changed(self._sql(commits.LOCK_OVERLAPPING), around)
+        committed = self._committed_around(session, window)
+        if committed and not restate:
+            raise PermanentError(
+                f"{self.name}: the window {window} {_listed(committed)}.", hint=_RESTATE
+            )
+        if committed:
+            session.changed(self._sql(commits.GIVE_UP_OVERLAPPING), around)
+        return len(committed)
+
+    def _refuse_misfits(self, manifest: Manifest, table: TargetTable) -> None:
+        reasons = [
+            f"{column.name}: {reason}"
+            for column in manifest.schema
+            if (reason := misfit(column.type, table.column(column.name))) is not None
+        ]
+        if reasons:
+            raise PermanentError(
+                f"{self.name}: staged columns do not fit: {'; '.join(reasons)}.",
+                hint="Change the target's columns, or leave these out.",
+            )
+
+    def _replace_others(
+        self,
+        session: Session,
+        table: TargetTable,
+        window: WindowSlice,
+        *,
+        adopt: bool,
+        restate: bool,
+    ) -> dict[str, int]:
+        """Delete rows inside the window that a load may replace beside its own.
+
+        `restate`: all rows of this pipeline. `adopt`: rows that no pipeline loaded. Rows of another
+        pipeline stay, and are refused: its commit row vouches for them.
+        """
+        pipeline = self._quote(PIPELINE_COLUMN)
+        inside = {"field": self._quote(table.column(self._query_field.name).name)}
+        bounds = self._bounds(table, window)
+        restated = adopted = 0
+        if restate:
+            start = self._quote(WINDOW_COLUMN)
+            statement = self._sql(_DISOWN_OUTSIDE, **inside, pipeline=pipeline, start=start)
+            session.changed(statement, [*bounds, *ours_values(window)])
+            statement = self._sql(_DELETE_RESTATED, **inside, pipeline=pipeline)
+            restated = session.changed(statement, [*bounds, window.pipeline_name])
+        if adopt:
+            statement = self._sql(_DELETE_NOBODYS, **inside, pipeline=pipeline)
+            adopted = session.changed(statement, bounds)
+        return {"rows_adopted": adopted, "rows_restated": restated}
+
+    def _refuse_foreign(self, session: Session, table: TargetTable, window: WindowSlice) -> None:
+        """Nothing may be left inside the window before its rows are inserted."""
+        inside = {"field": self._quote(table.column(self._query_field.name).name)}
+        bounds = self._bounds(table, window)
+        foreign = int(session.rows(self._sql(COUNT_INSIDE, **inside), bounds)[0][0])
+        if foreign:
+            raise PermanentError(
+                f"{self.name}: {foreign} rows of the window {window} were not loaded by it. "
+                "Nothing was changed.",
+                hint="Remove them, or load to another table. Rows of this pipeline's windows with "
+                "other bounds are replaced by a run with `--restate`; before the first load of a "
+                "window, target_system.adopt: true replaces rows that no pipeline loaded.",
+                facts={"foreign_rows": foreign},
+            )
+
+
+def _listed(committed: list[tuple[object, ...]]) -> str:
+    listed = ", ".join(f"[{start}, {end})" for start, end in committed[:5])
+    return f"overlaps {len(committed)} committed with other bounds: {listed} UTC"
