@@ -25,12 +25,15 @@ from pipeline_platform.drive_table.io_manager import (
     HELD_WAIT_SECONDS,
     DriveTableIOManager,
 )
+from pipeline_platform.errors import ConfigurationError
 from pipeline_platform.flow.assets import build_assets
 from pipeline_platform.flow.catalog import ConfigPlace
 from pipeline_platform.flow.pipeline import Pipeline
 from pipeline_platform.partitions import partitions_definition, refuse_key_mismatch
+from pipeline_platform.scaffold import DriveTableScaffolder, PipelineScaffolder
 
 
+@dg.scaffold_with(PipelineScaffolder)
 class WindowedPipeline(dg.Component):
     """A time-windowed pipeline: source, stage, target, audit and cleaning as partitioned assets.
 
@@ -69,6 +72,7 @@ class WindowedPipeline(dg.Component):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Five assets with inline checks, their job, and the sensor that starts it."""
+        DriveTable.require_one(context)
         return dg.Definitions(
             assets=build_assets(self.pipeline, self.partitions, self._place(context)),
             jobs=[
@@ -85,6 +89,7 @@ class WindowedPipeline(dg.Component):
         return ConfigPlace(self.loaded.path, Path(context.project_root), self.loaded.locate)
 
 
+@dg.scaffold_with(DriveTableScaffolder)
 class DriveTable(dg.Component):
     """The drive table of all pipelines: where the state of every run is kept.
 
@@ -111,3 +116,12 @@ class DriveTable(dg.Component):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The IO manager under the key that every pipeline's assets use."""
         return dg.Definitions(resources={DRIVE_TABLE: self.io_manager})
+
+    @classmethod
+    def require_one(cls, context: dg.ComponentLoadContext) -> None:
+        """ConfigurationError unless the project has one; Dagster would name a resource instead."""
+        if not context.component_tree.get_all_components(of_type=cls):
+            raise ConfigurationError(
+                f"{context.project_root} has no drive table, which its pipelines need.",
+                hint="Make one: dg scaffold defs pipeline_platform.DriveTable drive_table",
+            )

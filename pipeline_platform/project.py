@@ -13,37 +13,37 @@ from typing import Any
 import dagster as dg
 
 from pipeline_platform.component import DriveTable, WindowedPipeline
+from pipeline_platform.config.layout import ProjectLayout, find_layout
 from pipeline_platform.drive_table.store import DriveStore
 from pipeline_platform.errors import ConfigurationError, PipelineError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 DAGSTER_YAML = "dagster.yaml"
 
 
 @dataclass(frozen=True)
 class Project:
-    """A folder whose pyproject.toml has `[tool.dg.project]`. What it loads, it loads once.
+    """A Dagster project on this machine. What it loads, it loads once.
 
     A config that is wrong is a ConfigurationError, whatever Dagster wraps around it.
     """
 
-    root: Path
-    root_module: str
+    layout: ProjectLayout
+
+    @property
+    def root(self) -> Path:
+        """The folder of its pyproject.toml."""
+        return self.layout.root
 
     @cached_property
     def definitions(self) -> dg.Definitions:
         """What the Dagster UI loads: `definitions.py` of the root module."""
         with self._loading():
-            module = importlib.import_module(f"{self.root_module}.definitions")
+            module = importlib.import_module(f"{self.layout.root_module}.definitions")
             found = getattr(module, "defs", None)
             loaded = found() if callable(found) else found
         if not isinstance(loaded, dg.Definitions):
             raise ConfigurationError(
-                f"{self.root_module}.definitions has no `defs`.",
+                f"{self.layout.root_module}.definitions has no `defs`.",
                 hint="Define it as a new Dagster project does: a function `defs` decorated "
                 "with @dg.definitions.",
             )
@@ -89,7 +89,8 @@ class Project:
         if len(tables) != 1:
             raise ConfigurationError(
                 f"{self.root} has {len(tables)} components of type pipeline_platform.DriveTable.",
-                hint="It needs exactly one, e.g. defs/drive_table/defs.yaml.",
+                hint="It needs exactly one, which `dg scaffold defs "
+                "pipeline_platform.DriveTable drive_table` writes.",
             )
         return tables[0].io_manager.store
 
@@ -130,8 +131,8 @@ class Project:
 
     @contextmanager
     def _loading(self) -> Iterator[None]:
-        if str(self.root) not in sys.path:
-            sys.path.insert(0, str(self.root))
+        if str(self.layout.import_folder) not in sys.path:
+            sys.path.insert(0, str(self.layout.import_folder))
         try:
             yield
         except PipelineError:
@@ -150,25 +151,12 @@ class Project:
 
 def find_project(start: Path) -> Project:
     """The nearest project upwards from `start`; ConfigurationError if there is none."""
-    for folder in [start.resolve(), *start.resolve().parents]:
-        file = folder / "pyproject.toml"
-        if file.exists():
-            try:
-                settings = tomllib.loads(file.read_text(encoding="utf-8"))
-            except tomllib.TOMLDecodeError as error:
-                raise ConfigurationError(f"{file} is not TOML: {error}.") from None
-            module = settings.get("tool", {}).get("dg", {}).get("project", {}).get("root_module")
-            if module:
-                return _project_at(folder, module)
-    raise ConfigurationError(
-        f"No Dagster project found in {start} or above it.",
-        hint="A project is a folder whose pyproject.toml has [tool.dg.project] root_module.",
-    )
+    return _project_at(find_layout(start))
 
 
 @lru_cache(maxsize=1)
-def _project_at(root: Path, root_module: str) -> Project:
-    return Project(root, root_module)
+def _project_at(layout: ProjectLayout) -> Project:
+    return Project(layout)
 
 
 def reconstruct_job(root: str, pipeline_name: str) -> dg.JobDefinition:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 
@@ -20,7 +21,7 @@ from pipeline_platform.window import Window
 
 BACKFILL_TAG = "pipeline_platform/backfill"
 
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ def run_window(
         "reconstruct_job",
         reconstructable_kwargs={"root": str(project.root), "pipeline_name": pipeline_name},
     )
+    run_config = dict(_QUIET)
+    if project.definitions.executor is None:
+        # Dagster's default would start a process for each step.
+        run_config["execution"] = {"config": {"in_process": {}}}
     parent: str | None = None
     for attempt in range(retry.max_retries + 1):
         own = {**(tags or {}), "dagster/partition": window.key, MAX_RETRIES_TAG: "0"}
@@ -75,7 +80,7 @@ def run_window(
             done = dg.execute_job(
                 job,
                 instance=instance,
-                run_config=_QUIET,
+                run_config=run_config,
                 tags=own,
                 raise_on_error=False,
                 reexecution_options=dg.ReexecutionOptions(parent_run_id=parent) if parent else None,

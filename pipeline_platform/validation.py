@@ -48,8 +48,7 @@ class Finding:
 def validate_project(project: Project, *, connect: bool) -> Iterator[Finding]:
     """All configs of the project, then whether Dagster can load them together."""
     failed = False
-    folder = project.root.joinpath(*project.root_module.split(".")) / "defs"
-    for finding in validate_path(folder, connect=connect):
+    for finding in validate_path(project.layout.defs_folder, connect=connect):
         failed = failed or not finding.passed
         yield finding
     if failed:
@@ -60,8 +59,7 @@ def validate_project(project: Project, *, connect: bool) -> Iterator[Finding]:
             project.job(name)
         yield Finding(shown_path(project.root), True, f"Dagster loads the pipelines: {names}")
         if connect:
-            project.store.now()
-            yield Finding(project.store.name, True, "the drive table answers")
+            yield Finding(project.store.name, True, project.store.check())
     except PipelineError as error:
         yield Finding(shown_path(project.root), False, str(error))
 
