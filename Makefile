@@ -9,7 +9,7 @@ export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PATH := $(BIN):$(PATH)
 
-.PHONY: install demo test lint ui clean
+.PHONY: install demo test lint ui bench screenshots clean
 
 install: $(VENV)/.installed
 
@@ -34,9 +34,16 @@ lint: install  ## Style and types
 test: lint  ## Everything; servers are started by the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
 
-ui: install  ## Dagster's UI on 127.0.0.1:3000
+ui: install  ## Dagster's UI and daemon on 127.0.0.1:3000, with the demo in place
+	@test -e data/warehouse.duckdb || $(BIN)/python -m demo
 	@echo "Dagster UI: http://127.0.0.1:3000"
 	$(BIN)/dg dev --host 127.0.0.1 --port 3000
+
+bench: install  ## Speed, as ratios to bare loads and as laws; takes about ten minutes
+	$(BIN)/python -m benchmarks
+
+screenshots: install  ## Take the pictures of docs/images anew, in a real browser
+	$(BIN)/python -m pipeline_platform_tests.ui.screenshots
 
 clean:  ## Remove data and environment
 	rm -rf data $(VENV)

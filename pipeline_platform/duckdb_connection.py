@@ -7,7 +7,7 @@ closed soon, and a file that another process holds is waited for.
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -47,6 +47,23 @@ def connect_duckdb(
     finally:
         file_used(path, read_only=reads_only)
         connection.close()
+
+
+def forget_blocks(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Let go of the blocks that DuckDB keeps of a file that is only read; a query may go on.
+
+    Of a file that this process writes nothing is forgotten: its loads need the memory.
+    """
+    if path in _written:
+        return
+    beside = connection.cursor()
+    try:
+        # Enough for what a running query holds; where it is not, DuckDB refuses and all stays.
+        with suppress(duckdb.Error):
+            beside.execute("SET memory_limit = '16MB'")
+    finally:
+        beside.execute("RESET memory_limit")
+        beside.close()
 
 
 def duckdb_error(error: duckdb.Error, path: Path) -> PipelineError:

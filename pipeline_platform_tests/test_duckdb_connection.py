@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipeline_platform.duckdb_connection import connect_duckdb
+from pipeline_platform.duckdb_connection import connect_duckdb, forget_blocks
 from pipeline_platform.errors import DataError, PermanentError, TransientError
 
 HOLD = """
@@ -181,3 +181,32 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         connect_duckdb(tmp_path / "file" / "x.duckdb", lock_timeout_seconds=5),
     ):
         pytest.fail("must not open")
+
+
+def blocks_kept(connection: duckdb.DuckDBPyConnection) -> int:
+    query = "SELECT memory_usage_bytes FROM duckdb_memory() WHERE tag = 'BASE_TABLE'"
+    [(found,)] = connection.execute(query).fetchall()
+    return int(found)
+
+
+@pytest.mark.parametrize("written_here", [False, True])
+def test_blocks_of_a_file_that_is_only_read_are_forgotten(path: Path, written_here: bool) -> None:
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE TABLE wide AS SELECT hash(i) AS h FROM range(4000000) AS t(i)")
+    if written_here:
+        with connect_duckdb(path, lock_timeout_seconds=5) as writer:
+            writer.execute("INSERT INTO t VALUES (1)")
+    with connect_duckdb(path, read_only=True, lock_timeout_seconds=5) as connection:
+        limit = connection.execute("SELECT current_setting('memory_limit')").fetchall()
+        reader = connection.sql("FROM wide").to_arrow_reader(50_000)
+        rows = 0
+        for batch in reader:
+            rows += batch.num_rows
+            if rows % 1_000_000 == 0:
+                forget_blocks(connection, path)
+        reader.close()
+        assert rows == 4_000_000
+        forget_blocks(connection, path)
+        kept = blocks_kept(connection)
+        assert kept > 24 * 2**20 if written_here else kept <= 16 * 2**20
+        assert connection.execute("SELECT current_setting('memory_limit')").fetchall() == limit

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline_platform.config import systems
-from pipeline_platform.duckdb_connection import connect_duckdb, duckdb_error
+from pipeline_platform.duckdb_connection import connect_duckdb, duckdb_error, forget_blocks
 from pipeline_platform.errors import PermanentError, PipelineError, TransientError
 from pipeline_platform.movement import Prerequisite, Snapshot, WindowSlice
 from pipeline_platform.quoting import quote_duckdb
@@ -39,6 +39,10 @@ SELECT database_name, schema_name, object_name FROM (
     AND lower(schema_name) = lower(coalesce(?, current_schema()))
     AND lower(object_name) = lower(?)
 """
+
+
+# DuckDB keeps what it read of a file, up to most of the machine's memory.
+_FORGET_AFTER_BYTES = 32 * 2**20
 
 
 class DuckDBSource:
@@ -112,7 +116,9 @@ class DuckDBSource:
                     count=count,
                     schema=conversion.schema,
                     batches=conversion.batches(
-                        self._rows(reader), self._config.required_fields, self._config.batch_rows
+                        self._rows(connection, reader),
+                        self._config.required_fields,
+                        self._config.batch_rows,
                     ),
                     change_value=change_value,
                     original_names={column.staged_name: column.name for column in selected},
@@ -120,9 +126,17 @@ class DuckDBSource:
             finally:
                 reader.close()
 
-    def _rows(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    def _rows(
+        self, connection: duckdb.DuckDBPyConnection, reader: pa.RecordBatchReader
+    ) -> Iterator[pa.RecordBatch]:
+        read = 0
         try:
-            yield from reader
+            for batch in reader:
+                yield batch
+                read += batch.nbytes
+                if read >= _FORGET_AFTER_BYTES:
+                    forget_blocks(connection, self._path)
+                    read = 0
         except (pa.ArrowException, OSError) as error:
             raise duckdb_error(duckdb.Error(str(error)), self._path) from error
 

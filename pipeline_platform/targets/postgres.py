@@ -151,7 +151,7 @@ class PostgresTableTarget(SqlTarget):
     # One scan through both indexes; two would read the rows twice.
     _count_window = (
         "SELECT count(*) FILTER (WHERE {ours}), "
-        "count(*) FILTER (WHERE {field} >= $3 AND {field} < $4){aggregates} "
+        "count(*) FILTER (WHERE {field} >= $3 AND {field} < $4), count(*){aggregates} "
         "FROM {table} WHERE ({ours}) OR ({field} >= $3 AND {field} < $4)"
     )
 

@@ -80,12 +80,11 @@ class SqlTable(ABC):
     # What a dialect adds
 
     _clock: str
-    # Counts the window by the metadata columns ($1, $2) and by the query field ($3, $4), and
-    # aggregates its rows. May aggregate all rows that are in it either way: where the two sets
-    # differ, so does what is compared.
+    # Rows of the window by the metadata columns ($1, $2), by the query field ($3, $4), and those
+    # that are aggregated: the former at least.
     _count_window = (
-        "SELECT count(*), (SELECT count(*) FROM {table} WHERE {field} >= $3 AND {field} < $4)"
-        "{aggregates} FROM {table} WHERE {ours}"
+        "SELECT count(*), (SELECT count(*) FROM {table} WHERE {field} >= $3 AND {field} < $4), "
+        "count(*){aggregates} FROM {table} WHERE {ours}"
     )
 
     @abstractmethod
@@ -270,7 +269,7 @@ class SqlTable(ABC):
             inside = session.rows(self._sql(COUNT_INSIDE, field=field), bounds)
             return TargetCounts(0, int(inside[0][0]))
         statement = self._sql(self._count_window, field=field, aggregates="")
-        ours, inside_too = session.rows(statement, [*ours_values(window), *bounds])[0]
+        ours, inside_too, _ = session.rows(statement, [*ours_values(window), *bounds])[0]
         return TargetCounts(int(ours), int(inside_too))
 
     def _read_commit(self, session: Session, window: WindowSlice) -> CommitRow | None:

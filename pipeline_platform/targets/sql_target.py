@@ -279,12 +279,12 @@ class SqlTarget(SqlOwnership):
         """Counts both ways against the manifest; where none is lost, every column's summary."""
         manifest = request.manifest
         checks = aggregates(manifest, table, self._quote, self._total)
-        counts, wrong = self._summarize(session, checks, table, window)
+        counts, others, wrong = self._summarize(session, checks, table, window)
         verdict = compare_hop(
             manifest.rows, counts.by_window_column, request.tolerance_percent, "stage to target"
         )
         facts = verdict.facts() | {"observed_by_query_field": counts.by_query_field}
-        if counts.by_window_column != counts.by_query_field:
+        if others or counts.by_window_column != counts.by_query_field:
             raise VerificationError(
                 f"{self.name}: {counts.by_window_column} rows carry the window {window}, "
                 f"{counts.by_query_field} lie in it by {self._query_field.name}. Rolled back.",
@@ -315,8 +315,8 @@ class SqlTarget(SqlOwnership):
 
     def _summarize(
         self, session: Session, checks: list[Aggregate], table: TargetTable, window: WindowSlice
-    ) -> tuple[TargetCounts, list[str]]:
-        """Both counts and the differences from the manifest, in one scan of the window's rows."""
+    ) -> tuple[TargetCounts, int, list[str]]:
+        """Both counts, aggregated rows beside ours, differences from the manifest; in one scan."""
         first, later = checks[:_AGGREGATES_AT_ONCE], checks[_AGGREGATES_AT_ONCE:]
         statement = self._sql(
             self._count_window,
@@ -324,10 +324,10 @@ class SqlTarget(SqlOwnership):
             aggregates="".join(f", {check.sql}" for check in first),
         )
         parameters = [*ours_values(window), *self._bounds(table, window)]
-        ours, inside, *values = session.rows(statement, parameters)[0]
+        ours, inside, aggregated, *values = session.rows(statement, parameters)[0]
         wrong = differences(first, values)
         for start in range(0, len(later), _AGGREGATES_AT_ONCE):
             part = later[start : start + _AGGREGATES_AT_ONCE]
             statement = self._sql(_SUMMARIZE, aggregates=", ".join(check.sql for check in part))
             wrong += differences(part, session.rows(statement, ours_values(window))[0])
-        return TargetCounts(int(ours), int(inside)), wrong
+        return TargetCounts(int(ours), int(inside)), int(aggregated) - int(ours), wrong

@@ -1,0 +1,175 @@
+"""P10: what the counting and proving costs of a window. L5: how many statements a window takes."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import duckdb
+
+from benchmarks.bench import Bench
+from benchmarks.data import key_of_day
+from benchmarks.measure import Measure, Stopwatch, medians, seconds
+from benchmarks.world import EMBEDDED, World
+from pipeline_platform.flow.pipeline import Pipeline
+from pipeline_platform.flow.step import STEPS
+from pipeline_platform.sources import duckdb as duckdb_source
+from pipeline_platform.sources import postgres as postgres_source
+from pipeline_platform.stages import parquet
+from pipeline_platform.stages.summary import SummaryOfColumns
+from pipeline_platform.targets.sql_target import SqlTarget
+
+MOST_SHARE = 15.0
+ROWS = 500_000
+FEW_ROWS, MANY_ROWS, MANY_FILES = 1_000, 100_000, 1_000
+
+
+def audit_share(bench: Bench, kind: str) -> Measure:
+    """Wall time inside everything that only counts or proves, as a share of the window's."""
+    names = ("window", "audits")
+    samples: dict[str, list[float]] = {name: [] for name in names}
+    shares: list[float] = []
+    parts: dict[str, list[float]] = {}
+    with bench.world(kind, [bench.rows(ROWS)]) as world:
+        pipeline = world.pipeline()
+        world.move(pipeline, key_of_day(0))
+        for _ in range(bench.repeats):
+            world.forget_window()
+            watch = Stopwatch()
+            with timed_audits(watch, pipeline):
+                window = seconds(lambda: world.move(pipeline, key_of_day(0)))
+            audits = sum(watch.seconds.values())
+            shares.append(100 * audits / window)
+            for name, value in zip(names, (window, audits), strict=True):
+                samples[name].append(value)
+            for name, value in watch.seconds.items():
+                parts.setdefault(name, []).append(value)
+    longest = sorted(medians(parts).items(), key=lambda part: -part[1])
+    shown = ", ".join(f"{name} {1000 * value:.0f} ms" for name, value in longest)
+    return Measure(
+        f"P10.{kind}", medians({"share": shares})["share"], "%", MOST_SHARE, "at most",
+        samples | parts,
+        f"Share of the wall time of a window of {bench.rows(ROWS):,} rows spent in functions that "
+        f"only count or prove ({shown}); the hashing and summing of written rows, which runs in a "
+        "thread beside the reading, counts in full.",
+    )  # fmt: skip
+
+
+@contextmanager
+def timed_audits(watch: Stopwatch, pipeline: Pipeline) -> Iterator[None]:
+    """Within the block, what counts or proves is timed; it does what it always does.
+
+    Early source count, snapshot's count, stage count, target count, the whole audit asset, null
+    counts and sums of written rows, sha256 of written files, and the verification inside the load.
+    """
+    source = duckdb_source if pipeline.config.source_system.type == EMBEDDED else postgres_source
+
+    def sha256() -> Any:
+        digest = hashlib.sha256()
+        update = watch.timed("sha256", digest.update)
+        return SimpleNamespace(update=update, hexdigest=digest.hexdigest)
+
+    with ExitStack() as stack:
+        for owner, name, part in (
+            (type(pipeline.source), "count", "source count"),
+            (source, "_count", "snapshot count"),
+            (type(pipeline.stage), "count", "stage count"),
+            (type(pipeline.target), "count", "target count"),
+            (SummaryOfColumns, "add", "column sums"),
+            (SqlTarget, "_verify", "verification"),
+        ):
+            function: Callable[..., Any] = getattr(owner, name)
+            stack.enter_context(patch.object(owner, name, watch.timed(part, function)))
+        audit = watch.timed("audit asset", STEPS["audit"])
+        stack.enter_context(patch.dict(STEPS, {"audit": audit}))
+        stack.enter_context(patch.object(parquet, "hashlib", SimpleNamespace(sha256=sha256)))
+        yield
+
+
+def statement_counts(bench: Bench, kind: str) -> Measure:
+    """SQL statements of a window of few rows, of many, and of many in as many files as allowed."""
+    files = MANY_FILES // 20 if bench.quick else MANY_FILES
+    many = bench.rows(MANY_ROWS)
+    cases: tuple[tuple[str, int, dict[str, Any]], ...] = (
+        (f"{FEW_ROWS} rows", 0, {}),
+        (f"{many} rows", 1, {}),
+        (f"{files} files", 1, {"stage_system": {"rows_per_file": many // files}}),
+    )
+    samples: dict[str, list[float]] = {}
+    with bench.world(kind, [FEW_ROWS, many]) as world:
+        for name, day, changes in cases:
+            pipeline = world.pipeline(**changes)
+            # The first run of a window also registers it.
+            world.move(pipeline, key_of_day(day))
+            world.forget_window()
+            with counted_statements(world) as statements:
+                row = world.move(pipeline, key_of_day(day))
+            staged = row.phases["source_to_stage_transfer"].phase_specific_details["files"]
+            assert staged == (files if changes else 1)
+            samples[name] = [float(len(statements))]
+    counts = [values[0] for values in samples.values()]
+    return Measure(
+        f"L5.{kind}", max(counts) - min(counts), "statements", 0, "at most", samples,
+        f"Difference in SQL statements of one window between {FEW_ROWS:,} rows, {many:,} rows, and "
+        f"{many:,} rows staged as {files:,} files "
+        f"({'/'.join(f'{count:.0f}' for count in counts)} statements).",
+    )  # fmt: skip
+
+
+@contextmanager
+def counted_statements(world: World) -> Iterator[list[str]]:
+    """Filled on leaving: every statement that reached the database within the block.
+
+    PostgreSQL's are those in the server's own log, DuckDB's those that its connections were given.
+    """
+    if world.database is None:
+        with _duckdb_statements() as statements:
+            yield statements
+        return
+    assert world.log is not None
+    statements = []
+    world.at_target(f"ALTER DATABASE {world.database.name} SET log_statement = 'all'")
+    start = world.log.stat().st_size
+    try:
+        yield statements
+    finally:
+        world.at_target(f"ALTER DATABASE {world.database.name} RESET log_statement")
+    with world.log.open(errors="replace") as log:
+        log.seek(start)
+        # The reset comes over a connection that logs, as it began while the setting stood.
+        found = re.findall(r"LOG:  (?:statement|execute [^:]*): (.*)", log.read())
+        statements += [text for text in found if "RESET log_statement" not in text]
+
+
+class _Counting:
+    """A DuckDB connection that notes what it is given to run."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, statements: list[str]) -> None:
+        self._connection = connection
+        self._statements = statements
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._connection, name)
+        if name not in ("execute", "executemany", "sql", "query", "begin", "commit", "rollback"):
+            return found
+
+        def noted(*arguments: Any, **options: Any) -> Any:
+            self._statements.append(str(arguments[0]) if arguments else name)
+            return found(*arguments, **options)
+
+        return noted
+
+
+@contextmanager
+def _duckdb_statements() -> Iterator[list[str]]:
+    statements: list[str] = []
+    connect = duckdb.connect
+
+    def counting(*arguments: Any, **options: Any) -> Any:
+        return _Counting(connect(*arguments, **options), statements)
+
+    with patch.object(duckdb, "connect", counting):
+        yield statements
