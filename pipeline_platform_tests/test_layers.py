@@ -20,7 +20,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("definitions", "project", "runner", "validation", "backfill", "report", "cli"),
 )  # fmt: skip
 MAY_IMPORT_DAGSTER = (
-    "flow", "drive_table.io_manager", "component", "partitions", "automation", "scaffold", "definitions",
+    "flow", "drive_table.io_manager", "component", "partitions", "automation", "scaffold",
+    "definitions",
     "defs", "project", "runner", "cli",
 )  # fmt: skip
 PURE = LAYERS[0]

@@ -148,12 +148,6 @@ class PostgresTableTarget(SqlTarget):
     """Target `postgres`. Windows load side by side: locks are on rows of the commit table."""
 
     _clock = "clock_timestamp()"
-    # One scan through both indexes; two would read the rows twice.
-    _count_window = (
-        "SELECT count(*) FILTER (WHERE {ours}), "
-        "count(*) FILTER (WHERE {field} >= $3 AND {field} < $4), count(*){aggregates} "
-        "FROM {table} WHERE ({ours}) OR ({field} >= $3 AND {field} < $4)"
-    )
 
     def __init__(self, system: PostgresTarget, *, query_field: QueryField, base_dir: Path) -> None:
         super().__init__(system, query_field)
