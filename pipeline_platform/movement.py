@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from pipeline_platform.errors import PipelineError, TransientError
+
 PIPELINE_COLUMN = "_pipeline_name"
 WINDOW_COLUMN = "_pipeline_window_start"
 
@@ -44,6 +46,12 @@ class Prerequisite:
     hint: str = ""
     transient: bool = False
     """A failure that time may heal, e.g. a refused connection."""
+
+    @classmethod
+    def failed(cls, name: str, error: PipelineError) -> "Prerequisite":
+        """The check that an error ended."""
+        transient = isinstance(error, TransientError)
+        return cls(name, False, error.message, error.hint, transient)
 
 
 @dataclass(frozen=True)

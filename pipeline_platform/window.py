@@ -230,25 +230,6 @@ class WindowPlan:
                     yield self._window(day, window_start, window_end)
             day += _ONE_DAY
 
-    def windows_after(self, instant: datetime) -> Iterator[Window]:
-        """Windows that start at the instant or later, oldest first."""
-        instant = aware_utc(instant)
-        return (window for window in self.windows(instant) if window.start >= instant)
-
-    def due(
-        self, now: datetime, x_time_back_seconds: int, after: datetime | None = None
-    ) -> Iterator[Window]:
-        """Windows that are ready, end <= now - x_time_back, oldest first.
-
-        With `after`, the start of a window, only those that start later.
-        """
-        ready = aware_utc(now) - timedelta(seconds=x_time_back_seconds)
-        for window in self.windows(self.start if after is None else after, ready):
-            if window.end > ready:
-                return
-            if after is None or window.start > after:
-                yield window
-
     def window_at(self, instant: datetime) -> Window | None:
         """The window that holds the instant, or None outside start_date and end_date."""
         window = next(self.windows(instant), None)

@@ -140,45 +140,11 @@ def test_windows_overlap_the_interval_that_was_asked_for() -> None:
     assert keys(plan, ten, ten) == []
 
 
-def test_windows_after_an_instant_start_there_or_later() -> None:
-    plan = WindowPlan("1h", "UTC", date(2025, 1, 1))
-    assert next(plan.windows_after(at(2025, 1, 1, 10))).key == "2025-01-01-10:00"
-    assert next(plan.windows_after(at(2025, 1, 1, 10, 0, 1))).key == "2025-01-01-11:00"
-    assert next(plan.windows_after(at(2000, 1, 1))).key == "2025-01-01-00:00"
-
-
-@pytest.mark.parametrize(
-    ("now", "back", "last"),
-    [
-        (at(2025, 1, 1, 3), 0, "2025-01-01-02:00"),
-        (at(2025, 1, 1, 2, 59, 59), 0, "2025-01-01-01:00"),
-        (at(2025, 1, 1, 3), 1, "2025-01-01-01:00"),
-        (at(2025, 1, 1, 3), 7_200, "2025-01-01-00:00"),
-        (at(2025, 1, 1, 0, 59, 59), 0, None),
-        (at(2024, 1, 1), 0, None),
-    ],
-)
-def test_due_windows_ended_long_enough_ago(now: datetime, back: int, last: str | None) -> None:
-    due = list(WindowPlan("1h", "UTC", date(2025, 1, 1)).due(now, back))
-    assert (due[-1].key if due else None) == last
-    assert not due or due[0].key == "2025-01-01-00:00"
-
-
-def test_due_continues_after_a_window() -> None:
-    plan = WindowPlan("1h", NEW_YORK, date(2024, 11, 1))
-    after = plan.window_of_key("2024-11-03-01:00-0400").start
-    assert [w.key for w in plan.due(at(2024, 11, 3, 8), 0, after=after)] == [
-        "2024-11-03-01:00-0500",
-        "2024-11-03-02:00-0500",
-    ]
-
-
 def test_moments_without_zone_are_refused() -> None:
     plan = WindowPlan("1h", "UTC", date(2025, 1, 1))
     naive = datetime(2025, 1, 1)
-    for ask in (plan.windows, plan.windows_after, lambda moment: plan.due(moment, 0)):
-        with pytest.raises(ConfigurationError, match="no time zone"):
-            list(islice(ask(naive), 1))
+    with pytest.raises(ConfigurationError, match="no time zone"):
+        next(plan.windows(naive))
 
 
 @pytest.mark.parametrize(

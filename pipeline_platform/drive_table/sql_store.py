@@ -229,10 +229,6 @@ class SqlStore(ABC):
         )
         return found[0] if found else None
 
-    def runs_of_window(self, key: RecordKey) -> Sequence[ExecutionRow]:
-        """Latest revision of every run of the window, newest epoch first."""
-        return self._runs(_RUNS_OF_WINDOW, vars(key))
-
     def latest_runs(self, pipeline_name: str, limit: int) -> Sequence[ExecutionRow]:
         """Latest revision of the runs that began last, newest first."""
         return self._runs(

@@ -143,10 +143,6 @@ class DriveStore(Protocol):
         """Latest revision of the row that this Dagster run owns; None if it never claimed."""
         ...
 
-    def runs_of_window(self, key: RecordKey) -> Sequence[ExecutionRow]:
-        """Latest revision of every run of the window, newest epoch first."""
-        ...
-
     def latest_runs(self, pipeline_name: str, limit: int) -> Sequence[ExecutionRow]:
         """Latest revision of the runs that began last, newest first."""
         ...

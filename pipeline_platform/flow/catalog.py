@@ -112,6 +112,8 @@ def _settings(config: PipelineConfig, step: str) -> Mapping[str, Any]:
     settings: dict[str, Any] = {
         "windows": f"{window.duration} in {schedule.timezone}, {schedule.start_date}{until}"
     }
+    if owner := config.pipeline_metadata.owner_name:
+        settings["owner"] = owner
     if step == "source":
         settings["query_field"] = config.source_system.query_field
         settings["x_time_back"] = window.x_time_back

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline_platform.config import systems
 from pipeline_platform.duckdb_connection import connect_duckdb, duckdb_error, forget_blocks
-from pipeline_platform.errors import PermanentError, PipelineError, TransientError
+from pipeline_platform.errors import PermanentError, PipelineError
 from pipeline_platform.movement import Prerequisite, Snapshot, WindowSlice
 from pipeline_platform.quoting import quote_duckdb
 from pipeline_platform.sources.columns import (
@@ -75,8 +75,7 @@ class DuckDBSource:
                     step = "change_field comparable"
                     self._change_value(connection, table, "false")
         except PipelineError as error:
-            transient = isinstance(error, TransientError)
-            done.append(Prerequisite(step, False, error.message, error.hint, transient))
+            done.append(Prerequisite.failed(step, error))
         return done
 
     def count(self, window: WindowSlice) -> int:

@@ -13,7 +13,6 @@ from pipeline_platform.errors import (
     ConfigurationError,
     PermanentError,
     PipelineError,
-    TransientError,
     VerificationError,
 )
 from pipeline_platform.movement import (
@@ -64,8 +63,7 @@ class FileStage(ABC):
             finally:
                 self._storage.delete(probe)
         except PipelineError as error:
-            transient = isinstance(error, TransientError)
-            return [Prerequisite(name, False, error.message, error.hint, transient)]
+            return [Prerequisite.failed(name, error)]
         if first and second:
             hint = "Choose a storage with conditional writes."
             return [Prerequisite(name, False, f"{self.name} replaces files silently", hint)]

@@ -158,8 +158,7 @@ class DuckDBTableTarget(SqlTarget):
             with self._connect(read_only=True) as session:
                 table = self._table(session, self._system.table)
         except PipelineError as error:
-            transient = isinstance(error, TransientError)
-            return [Prerequisite("target", False, error.message, error.hint, transient)]
+            return [Prerequisite.failed("target", error)]
         checks = [Prerequisite("target", True, f"{self.name} can be opened")]
         if not os.access(self._path, os.W_OK):
             checks.append(Prerequisite("target writable", False, f"{self._path} is read-only"))

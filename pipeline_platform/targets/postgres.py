@@ -166,8 +166,7 @@ class PostgresTableTarget(SqlTarget):
                 access = session.rows(_ACCESS, [self._system.db_schema, *names])[0]
                 table = self._table(session, self._system.table)
         except PipelineError as error:
-            transient = isinstance(error, TransientError)
-            return [Prerequisite("target", False, error.message, error.hint, transient)]
+            return [Prerequisite.failed("target", error)]
         primary, may_create_schema, may_create_table, may_load, may_commit = access
         checks = [
             Prerequisite("target", True, f"{self.name} is reachable"),

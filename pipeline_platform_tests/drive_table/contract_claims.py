@@ -97,7 +97,7 @@ class ClaimContract:
             with pytest.raises(ClaimLostError, match="orders"):
                 act()
         assert store.record(key_of()) == before
-        assert store.runs_of_window(key_of()) == []
+        assert store.look_up(key_of()).runs == ()
 
     def test_save_refuses_the_record_of_another_window(self, store: DriveStore) -> None:
         claim = claimed(store, a_record())

@@ -138,7 +138,7 @@ class RunContract:
         for number in (1, 2, 3):
             run(store, a_record(), f"run-{number}", "FAILED")
         run(store, a_record(1), "run-4", "SUCCESS")
-        found = store.runs_of_window(key_of())
+        found = store.look_up(key_of()).runs
         assert [row.epoch for row in found] == [3, 2, 1]
         assert {row.pipeline_status for row in found} == {"FAILED"}
         assert {row.revision for row in found} == {2}
@@ -216,6 +216,6 @@ class RunContract:
 
             closed, finished = together([lambda dead=dead: store.close_run(dead), finish])  # type: ignore[misc]
             assert closed != finished
-            [latest] = store.runs_of_window(record.key)
+            [latest] = store.look_up(record.key).runs
             assert latest.pipeline_status == ("FAILED" if closed else "SUCCESS")
             assert latest.revision == 2

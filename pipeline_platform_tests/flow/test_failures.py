@@ -83,7 +83,7 @@ def test_process_failure_resets_its_phase_only(
     with fails_at(point), pytest.raises(StepFailedError):
         run_window(world.pipeline(), world.store, KEY)
     record = record_of(world)
-    [row] = world.store.runs_of_window(WINDOW)
+    [row] = world.store.look_up(WINDOW).runs
     assert (row.pipeline_status, row.phase_failed) == ("FAILED", phase)
     assert values(record, reset) == reset
     assert values(record, PIPELINE) == PIPELINE
@@ -113,7 +113,7 @@ def lose_rows_after_the_commit(world: World) -> Any:
     """A hook: somebody deletes rows of the target between its count and the audit."""
 
     def hook(name: str) -> None:
-        row = world.store.runs_of_window(WINDOW)[0] if name == "save.after_commit" else None
+        row = world.store.look_up(WINDOW).runs[0] if name == "save.after_commit" else None
         if row is not None and row.phases_completed[-1:] == ["target_count"]:
             world.at_target(f"DELETE FROM analytics.orders WHERE id < {ROWS + 7}")
 
@@ -136,7 +136,7 @@ def test_audit_mismatch_resets_everything_and_the_next_run_starts_from_zero(worl
                   "record_last_updated_time": None, "retry_attempt": 1,
                   "owner": None, "lease_until": None}  # fmt: skip
     assert values(record, everything) == everything
-    [row] = world.store.runs_of_window(WINDOW)
+    [row] = world.store.look_up(WINDOW).runs
     assert (row.phase_failed, row.error_category) == ("audit", "data")
     assert not list((world.folder / "stage").rglob("*.parquet"))
     assert len(world.rows()) == ROWS - 7  # kept until the next load replaces them
@@ -196,7 +196,7 @@ def test_a_dead_run_is_closed_by_the_next_one_of_any_window(world: World) -> Non
 
     with pytest.raises(DiedError), fault_hook(die):
         run_window(pipeline, world.store, KEY, run_id="dead")
-    assert world.store.runs_of_window(WINDOW)[0].pipeline_status == "RUNNING"
+    assert world.store.look_up(WINDOW).runs[0].pipeline_status == "RUNNING"
     with pytest.raises(StepFailedError) as held:
         run_window(pipeline, world.store, KEY)
     assert isinstance(held.value.error, WindowHeldError)
@@ -226,7 +226,7 @@ def test_a_run_that_lost_its_window_cleans_nothing(world: World) -> None:
 
     with fault_hook(oversleep), pytest.raises(StepFailedError):
         run_window(pipeline, world.store, KEY, run_id="sleeper")
-    taker, sleeper = world.store.runs_of_window(WINDOW)
+    taker, sleeper = world.store.look_up(WINDOW).runs
     assert (taker.dagster_run_id, taker.pipeline_status) == ("taker", "SUCCESS")
     assert (sleeper.dagster_run_id, sleeper.pipeline_status) == ("sleeper", "FAILED")
     assert list((world.folder / "stage").rglob("manifest.json"))
@@ -246,7 +246,7 @@ def test_a_held_window_leaves_no_trace(world: World) -> None:
     assert isinstance(failed.value.error, WindowHeldError)
     assert failed.value.check is None  # the run that holds the window gives the verdict
     assert record_of(world) == before
-    assert world.store.runs_of_window(WINDOW) == []
+    assert world.store.look_up(WINDOW).runs == ()
 
 
 def test_a_window_that_is_not_ready(world: World) -> None:
@@ -273,7 +273,7 @@ def test_an_interrupt_is_recorded_and_frees_the_window(world: World) -> None:
     ):
         run_window(world.pipeline(), world.store, KEY)
     assert isinstance(failed.value.interrupted, KeyboardInterrupt)
-    [row] = world.store.runs_of_window(WINDOW)
+    [row] = world.store.look_up(WINDOW).runs
     assert (row.pipeline_status, row.phase_failed) == ("FAILED", "source_to_stage_transfer")
     assert row.error_category == "transient"
     record = record_of(world)
@@ -315,6 +315,6 @@ def test_a_subset_says_which_asset_is_missing(
     with pytest.raises(StepFailedError, match=f"Materialize {missing} for this") as failed:
         run_window(world.pipeline(), world.store, KEY, steps=steps)
     assert isinstance(failed.value.error, PermanentError)
-    assert world.store.runs_of_window(WINDOW)[0].pipeline_status == "FAILED"
+    assert world.store.look_up(WINDOW).runs[0].pipeline_status == "FAILED"
     assert record_of(world).owner is None
     assert run_window(world.pipeline(), world.store, KEY).pipeline_status == "SUCCESS"

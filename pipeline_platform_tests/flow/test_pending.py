@@ -352,3 +352,32 @@ def test_a_lost_drive_table_is_registered_anew(store: DriveStore) -> None:
     passed = store_new_and_pass_valid_record(plan, store, at(5, 30), coverage=cursor, limit=9)
     assert starts(passed) == ["01 00:00", "01 01:00", "01 02:00", "01 03:00", "01 04:00"]
     assert passed.coverage == Coverage(at(0), at(5))
+
+
+@pytest.mark.parametrize(
+    ("now", "back", "last"),
+    [
+        (at(3), 0, at(2)),
+        (at(3) - timedelta(seconds=1), 0, at(1)),
+        (at(3), 1, at(1)),
+        (at(3), 7_200, at(0)),
+        (at(1) - timedelta(seconds=1), 0, None),
+        (at(0) - timedelta(days=400), 0, None),
+    ],
+)
+def test_a_window_is_due_when_it_ended_long_enough_ago(
+    now: datetime, back: int, last: datetime | None
+) -> None:
+    plan = record_plan(x_time_back_seconds=back)
+    due = list(new_windows(plan, now, begin_coverage(plan, now)))
+    assert (due[-1].start if due else None) == last
+    assert not due or due[0].start == at(0)
+
+
+def test_both_hours_of_a_clock_change_become_due() -> None:
+    windows = WindowPlan("1h", "America/New_York", date(2024, 11, 1))
+    until = windows.window_of_key("2024-11-03-01:00-0400").end
+    plan = record_plan(plan=windows)
+    now = datetime(2024, 11, 3, 8, tzinfo=timezone.utc)
+    due = new_windows(plan, now, Coverage(windows.start, until))
+    assert [one.key for one in due] == ["2024-11-03-01:00-0500", "2024-11-03-02:00-0500"]

@@ -44,7 +44,7 @@ def test_unchanged_window_is_skipped_without_reading_a_row(
     assert row.phases_completed == ["stale_pipeline_handling", "pre_validation"]
     assert set(row.phases_skipped) == set(PHASES[2:])
     assert world.rows() == before
-    assert len(world.store.runs_of_window(row_key(world))) == 2
+    assert len(world.store.look_up(row_key(world)).runs) == 2
 
 
 def test_more_rows_at_the_source_load_the_window_again_whole(world: World) -> None:
@@ -73,7 +73,7 @@ def test_thirty_percent_fewer_rows_are_refused_and_the_old_rows_stay(world: Worl
     assert failed.value.check is not None
     assert not failed.value.check.passed
     assert world.rows() == before
-    row = world.store.runs_of_window(row_key(world))[0]
+    row = world.store.look_up(row_key(world)).runs[0]
     assert (row.pipeline_status, row.phase_failed) == ("FAILED", "pre_validation")
     assert row.error_category == "data"
     forced = run_window(world.pipeline(), world.store, KEY, force=True)
