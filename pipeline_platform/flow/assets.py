@@ -9,6 +9,7 @@ import dagster as dg
 from pipeline_platform.drive_table.io_manager import DRIVE_TABLE, DriveTableIOManager
 from pipeline_platform.drive_table.rows import json_safe
 from pipeline_platform.drive_table.store import DriveStore
+from pipeline_platform.execution import ExecutionRow
 from pipeline_platform.duckdb_kept_open import duckdb_kept_open
 from pipeline_platform.flow.catalog import CHECK_DESCRIPTIONS, ConfigPlace, described
 from pipeline_platform.flow.pipeline import Pipeline
@@ -63,7 +64,11 @@ def _asset(
         "output_required": True,
         "check_specs": [
             dg.AssetCheckSpec(
-                name, asset=key, description=CHECK_DESCRIPTIONS[name], partitions_def=partitions
+                name,
+                asset=key,
+                description=CHECK_DESCRIPTIONS[name],
+                partitions_def=partitions,
+                blocking=True,
             )
             for name in [CHECK_OF_STEP.get(step)]
             if name
@@ -104,8 +109,10 @@ def _materialize(
     if isinstance(result, StepFailedError):
         # Raised here, outside of any handler: Dagster stores the texts of all causes, and a
         # driver's text may hold values of rows.
+        tags = _epoch_tag(result.row) if request.first else {}
         if not result.error.retryable:
-            _add_tags(context, {MAX_RETRIES_TAG: "0"})
+            tags[MAX_RETRIES_TAG] = "0"
+        _add_tags(context, tags)
         if result.interrupted is not None:
             raise result.interrupted
         if result.check is not None:
@@ -116,7 +123,7 @@ def _materialize(
             allow_retries=result.error.retryable,
         )
     if request.first:
-        _add_tags(context, {"pipeline_platform/epoch": str(result.handover.row.epoch)})
+        _add_tags(context, _epoch_tag(result.handover.row))
     # Checks go with the materialization: one that comes before it would count as outdated by it,
     # and its partition as not checked.
     yield dg.MaterializeResult(
@@ -171,8 +178,14 @@ def _tag_run(
     _add_tags(context, {**own, **tags})
 
 
+def _epoch_tag(row: ExecutionRow | None) -> dict[str, str]:
+    return {} if row is None else {"pipeline_platform/epoch": str(row.epoch)}
+
+
 def _add_tags(context: dg.AssetExecutionContext, tags: Mapping[str, str]) -> None:
     """Dagster's storage may be away for a moment; that decides nothing about the window."""
+    if not tags:
+        return
     try:
         context.instance.add_run_tags(context.run.run_id, tags)
     except Exception as error:
@@ -191,17 +204,15 @@ def _check_result(key: dg.AssetKey, check: CheckOutcome) -> dg.AssetCheckResult:
 
 def _metadata(step: str, handover: Handover, found: Mapping[str, Any]) -> dict[str, Any]:
     numbers = dict(found)
-    columns = numbers.pop("columns", None)
-    metadata: dict[str, Any] = {
-        "pipeline_id": handover.row.pipeline_id,
-        "status": handover.row.pipeline_status,
-        **_plain(numbers),
-    }
+    columns, rows = numbers.pop("columns", None), numbers.pop("rows", None)
+    metadata: dict[str, Any] = {"pipeline_id": handover.row.pipeline_id, **_plain(numbers)}
+    if handover.row.pipeline_status != "RUNNING":
+        metadata["status"] = handover.row.pipeline_status
     decision = handover.row.phases["pre_validation"].phase_specific_details
     if step == "source" or handover.row.pipeline_status == "SKIPPED":
         metadata["decision"] = f"{decision.get('action')}: {decision.get('reason')}"
-    if "rows" in numbers:
-        metadata["dagster/partition_row_count"] = numbers["rows"]
+    if rows is not None:
+        metadata["dagster/partition_row_count"] = rows
     if columns is not None:
         metadata["dagster/column_schema"] = dg.TableSchema(
             [dg.TableColumn(name, kind) for name, kind in columns.items()]

@@ -183,7 +183,7 @@ def _require_all(checks: list[Prerequisite]) -> None:
     kind: type[PipelineError] = TransientError
     if not all(check.transient for check in failed):
         kind = PermanentError
-    text = "; ".join(f"{check.name}: {check.detail}" for check in failed)
+    text = "; ".join(f"{check.name}: {check.detail.rstrip('.')}" for check in failed)
     raise kind(
         f"Prerequisites not met: {text}.",
         hint=" ".join(dict.fromkeys(check.hint for check in failed if check.hint)),

@@ -87,10 +87,16 @@ def count_stage(run: WindowRun, manifest: Manifest, *, fresh: bool) -> None:
         details["value"] = rows
         verdict = source_to_stage(run, manifest.snapshot_count, rows)
         if not verdict.passed:
+            rejected = ", ".join(
+                f"{reason} ({number})" for reason, number in manifest.rejected_reasons.items()
+            )
             raise ToleranceError(
-                f"{verdict.reason}.",
-                hint="Look at the rejected rows beside the staged files, or raise "
-                "phases.audit.count_tolerances.source_to_stage_tolerance_percent.",
+                f"{verdict.reason}; rejected and kept aside: {rejected}."
+                if rejected
+                else f"{verdict.reason}.",
+                hint=_where_rejected(run, manifest)
+                + "Raise phases.audit.count_tolerances.source_to_stage_tolerance_percent if this "
+                "loss is rightful.",
                 facts={**verdict.facts(), "rejected_reasons": manifest.rejected_reasons},
             )
     run.metadata.update(
@@ -98,6 +104,13 @@ def count_stage(run: WindowRun, manifest: Manifest, *, fresh: bool) -> None:
         columns={field.name: str(field.type) for field in manifest.schema},
     )  # fmt: skip
     run.checks.append(CheckOutcome("stage_count", True, verdict.reason, verdict.facts()))
+
+
+def _where_rejected(run: WindowRun, manifest: Manifest) -> str:
+    if manifest.rejected_file is None:
+        return ""
+    folder = f"{run.pipeline.stage.name.rstrip('/')}/{manifest.attempt.relative}"
+    return f"The rejected rows are in {folder}/{manifest.rejected_file.path}. "
 
 
 def require_manifest(run: WindowRun) -> Manifest:

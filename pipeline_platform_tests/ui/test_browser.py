@@ -61,6 +61,12 @@ def test_a_backfill_of_three_finishes_and_its_numbers_are_plotted(ui: DagsterUI)
     ui.reads(r"Failed\s+\(0\)")
     ui.reads(r"Passed\s+\([3-9]\)")
     ui.open_plots("flights", "stage")
-    for number in ("rows", "bytes", "seconds", "rows_per_second", "loss_percent"):
+    for number in (
+        "dagster/partition_row_count",
+        "bytes",
+        "seconds",
+        "rows_per_second",
+        "loss_percent",
+    ):
         ui.sees(ui.page.get_by_text(number, exact=True).first)
     expect(ui.page.locator("canvas").nth(4)).to_be_visible()
