@@ -1,7 +1,7 @@
 """The five partitioned assets of a pipeline: Dagster's side of `step.py`."""
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -61,6 +61,8 @@ def _asset(
         "partitions_def": partitions,
         "io_manager_key": DRIVE_TABLE,
         "required_resource_keys": {DRIVE_TABLE},
+        # No input: state is read again under the claim, what was handed over decides nothing.
+        "deps": [dg.AssetKey([pipeline.name, upstream])] if upstream else [],
         "output_required": True,
         "check_specs": [
             dg.AssetCheckSpec(
@@ -75,23 +77,11 @@ def _asset(
         ],
     }
 
-    def first(context: dg.AssetExecutionContext) -> Any:
+    def move(context: dg.AssetExecutionContext) -> AssetEvents:
         with duckdb_kept_open():
             yield from _materialize(context, pipeline, step, key)
 
-    def later(context: dg.AssetExecutionContext, handed_over: Any) -> Any:
-        # State is read again under the claim: what another run left behind decides nothing.
-        with duckdb_kept_open():
-            yield from _materialize(context, pipeline, step, key)
-
-    if upstream is None:
-        return _asset_of(first, settings)
-    settings["ins"] = {"handed_over": dg.AssetIn(key=[pipeline.name, upstream])}
-    return _asset_of(later, settings)
-
-
-def _asset_of(body: Callable[..., Any], settings: dict[str, Any]) -> dg.AssetsDefinition:
-    definition = dg.asset(**settings)(body)
+    definition = dg.asset(**settings)(move)
     assert isinstance(definition, dg.AssetsDefinition)
     return definition
 
