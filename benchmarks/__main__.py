@@ -51,7 +51,7 @@ def run(only: Sequence[str], *, quick: bool, folder: Path) -> bool:
     """Take the measures, print a line for each, write the files; whether all hold."""
     measures: list[Measure] = []
     began = time.monotonic()
-    with PostgresServer() as server:
+    with PostgresServer(durable=True) as server:
         bench = Bench(server, quick=quick)
         machine = this_machine(bench.postgres_version())
         for name, take in chosen(only):

@@ -12,10 +12,7 @@ import dagster as dg
 from benchmarks.bench import Bench
 from benchmarks.data import key_of_day
 from benchmarks.measure import Measure, interleaved, medians, seconds
-from benchmarks.projects import project_of, tick
-from pipeline_platform.flow.assets import FORCE_TAG
-from pipeline_platform.project import Project
-from pipeline_platform.runner import run_window
+from benchmarks.projects import project_of, run_first_window, tick
 
 MOST_SECONDS = 0.6
 MOST_EVENTS, MOST_STEPS = 80, 5
@@ -29,7 +26,7 @@ def dagster_tax(bench: Bench, kind: str) -> Measure:
         samples = interleaved(
             bench.repeats * 2,
             {
-                "Dagster run": partial(seconds, partial(_run, project, instance)),
+                "Dagster run": partial(seconds, partial(run_first_window, project, instance)),
                 "plain calls": partial(
                     seconds, partial(world.move, pipeline, key_of_day(0))
                 ),
@@ -51,7 +48,7 @@ def events_of_a_run(bench: Bench, kind: str) -> list[Measure]:
     with bench.world(kind, [ROWS]) as world, project_of(world) as (project, instance):
         tick(project, instance)
         with counted_key_listings() as listings:
-            run_id = _run(project, instance)
+            run_id = run_first_window(project, instance)
             tick(project, instance)
         events = Counter(
             entry.dagster_event.event_type_value
@@ -69,14 +66,6 @@ def events_of_a_run(bench: Bench, kind: str) -> list[Measure]:
                 {name: [float(value)]}, text)
         for name, value, bar, text in figures
     ]  # fmt: skip
-
-
-def _run(project: Project, instance: dg.DagsterInstance) -> str:
-    window = project.pipeline("orders").pipeline.windows.window_of_key(key_of_day(0))
-    result = run_window(project, "orders", window, instance, tags={FORCE_TAG: "true"})
-    assert result.success, result.reason
-    assert result.row is not None
-    return result.row.dagster_run_id
 
 
 @contextmanager

@@ -14,10 +14,12 @@ from unittest.mock import patch
 import dagster as dg
 import yaml
 
+from benchmarks.data import key_of_day
 from benchmarks.world import World
 from pipeline_platform.component import DriveTable
 from pipeline_platform.drive_table.io_manager import DRIVE_TABLE
 from pipeline_platform.project import Project, find_project
+from pipeline_platform.runner import run_window, wishes
 
 _DEFINITIONS = """
 from pathlib import Path
@@ -84,6 +86,15 @@ def project_of(world: World, **changes: Any) -> Iterator[tuple[Project, dg.Dagst
             yield project, instance
         finally:
             sys.path.remove(str(world.folder))
+
+
+def run_first_window(project: Project, instance: dg.DagsterInstance) -> str:
+    """Move the first window of `orders` through Dagster, by force; returns the run's id."""
+    window = project.pipeline("orders").pipeline.windows.window_of_key(key_of_day(0))
+    result = run_window(project, "orders", window, instance, tags=wishes(force=True))
+    assert result.success, result.reason
+    assert result.row is not None
+    return result.row.dagster_run_id
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,10 @@ class Database:
 class PostgresServer:
     """Start with `with PostgresServer() as server`; `server.new_database()` per test."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        """`durable`: as PostgreSQL is by default; else it does not wait for the disk."""
         self.folder = Path(tempfile.mkdtemp(prefix="pipeline-platform-pg-"))
+        self._fsync = "on" if durable else "off"
         self.port = _free_port()
         self._user = _unprivileged_user()
         self._process: subprocess.Popen[bytes] | None = None
@@ -69,7 +71,7 @@ class PostgresServer:
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 [binaries / "postgres", "-D", data, "-p", str(self.port), "-k", "",
-                 "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off",
+                 "-c", "listen_addresses=127.0.0.1", "-c", f"fsync={self._fsync}",
                  "-c", "max_connections=200"],
                 stdout=log, stderr=log, user=self._user, cwd="/",
             )  # fmt: skip
