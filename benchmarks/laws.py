@@ -15,7 +15,7 @@ from benchmarks.world import World
 MOST_TIME, MOST_MEMORY = 11.0, 1.15
 SIZES = (100_000, 320_000, 1_000_000)
 # Both are many batches and more than one row group.
-MEMORY_SIZES = (250_000, 2_500_000)
+MEMORY_SIZES = (500_000, 5_000_000)
 CHILD_SECONDS = 300
 
 

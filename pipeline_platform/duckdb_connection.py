@@ -49,6 +49,33 @@ def connect_duckdb(
         connection.close()
 
 
+@contextmanager
+def bounded_memory(connection: duckdb.DuckDBPyConnection, limit_bytes: int) -> Iterator[None]:
+    """Within the block DuckDB holds at most so much of its files in memory, or its own limit.
+
+    Rows may be written in another order than they are read: keeping it would need more.
+    """
+    # Settings of the whole process's open file, so they do not wait for this connection's
+    # transaction, nor fail with it.
+    settings = connection.cursor()
+    try:
+        ((own,),) = settings.execute("SELECT current_setting('memory_limit')").fetchall()
+        settings.execute(f"SET memory_limit = '{min(limit_bytes, _bytes_of(own))}B'")
+        settings.execute("SET preserve_insertion_order = false")
+        yield
+    finally:
+        settings.execute("RESET memory_limit")
+        settings.execute("RESET preserve_insertion_order")
+        settings.close()
+
+
+def _bytes_of(size: str) -> int:
+    """`18.8 GiB` in bytes, as DuckDB writes its settings."""
+    number, unit = size.split()
+    powers = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
+    return int(float(number) * 1024 ** powers.index(unit))
+
+
 def forget_blocks(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Let go of the blocks that DuckDB keeps of a file that is only read; a query may go on.
 

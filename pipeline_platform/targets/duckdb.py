@@ -12,10 +12,11 @@ import duckdb
 import pyarrow as pa
 
 from pipeline_platform.config.systems import DuckDBTarget
-from pipeline_platform.duckdb_connection import connect_duckdb, duckdb_error
+from pipeline_platform.duckdb_connection import bounded_memory, connect_duckdb, duckdb_error
 from pipeline_platform.errors import PermanentError, PipelineError, TransientError
 from pipeline_platform.movement import (
     LoadRequest,
+    LoadResult,
     Prerequisite,
     WindowSlice,
 )
@@ -30,6 +31,13 @@ from pipeline_platform.targets.columns import (
 )
 from pipeline_platform.targets.sql_table import Session
 from pipeline_platform.targets.sql_target import SqlTarget
+from pipeline_platform.targets.staged_files import largest_row_group
+
+# What a load takes at the least, and for each of DuckDB's threads beside it. Without a limit it
+# takes several gigabytes for a wide table.
+LOAD_MEMORY_BYTES = 48 * 2**20
+GROUPS_PER_THREAD = 2
+BLOCK_BYTES = 256 * 2**10
 
 _TYPES: dict[Kind, str] = {
     "float32": "FLOAT",
@@ -111,11 +119,17 @@ class DuckDBSession:
     """One DuckDB connection; statements outside BEGIN commit by themselves."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+        self.connection = connection
+
+    @property
+    def threads(self) -> int:
+        """How many threads DuckDB works with."""
+        ((threads,),) = self.rows("SELECT current_setting('threads')")
+        return int(threads)
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a query."""
-        return self._connection.execute(statement, list(parameters)).fetchall()
+        return self.connection.execute(statement, list(parameters)).fetchall()
 
     def changed(self, statement: str, parameters: Sequence[Any] = ()) -> int:
         """Run DML; returns the number of rows it changed."""
@@ -123,11 +137,11 @@ class DuckDBSession:
 
     def run(self, statement: str) -> None:
         """Run a statement that returns nothing."""
-        self._connection.execute(statement)
+        self.connection.execute(statement)
 
     def abandon(self) -> None:
         """Close the connection; an open transaction is rolled back."""
-        self._connection.close()
+        self.connection.close()
 
 
 class DuckDBTableTarget(SqlTarget):
@@ -139,6 +153,7 @@ class DuckDBTableTarget(SqlTarget):
         super().__init__(system, query_field)
         self._path = system.resolved_path(base_dir)
         self._lock_timeout_seconds = system.lock_timeout_seconds
+        self._need_more_memory: set[str] = set()
         self.name = f"{system.path} {system.db_schema}.{system.table}"
 
     def prepare(self, schema: pa.Schema) -> None:
@@ -238,6 +253,31 @@ class DuckDBTableTarget(SqlTarget):
             digits = _WIDE_DIGITS.format(column=quoted)
             return _WIDE_TOTAL.format(digits=digits, scale=column.scale)
         return _TOTALS[kind].format(column=quoted)
+
+    def load(self, request: LoadRequest) -> LoadResult:
+        """As for every SQL target, in little memory; in as much as DuckDB takes where that does
+        not do."""
+        try:
+            return super().load(request)
+        except PipelineError as error:
+            if not isinstance(error.__cause__, duckdb.OutOfMemoryException):
+                raise
+            if request.manifest.hash in self._need_more_memory:
+                raise
+            self._need_more_memory.add(request.manifest.hash)
+        return super().load(request)
+
+    @contextmanager
+    def _bounded_memory(self, session: Session, request: LoadRequest) -> Iterator[None]:
+        assert isinstance(session, DuckDBSession)
+        if request.manifest.hash in self._need_more_memory:
+            yield
+            return
+        per_thread = GROUPS_PER_THREAD * largest_row_group(request.files)
+        per_thread += BLOCK_BYTES * len(request.manifest.schema)
+        limit = LOAD_MEMORY_BYTES + session.threads * per_thread
+        with bounded_memory(session.connection, limit):
+            yield
 
     def _insert(self, session: Session, request: LoadRequest, table: TargetTable) -> None:
         request.still_ours()

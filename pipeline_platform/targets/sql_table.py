@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -117,6 +117,12 @@ class SqlTable(ABC):
     @abstractmethod
     def _insert(self, session: Session, request: LoadRequest, table: TargetTable) -> None:
         """Insert all files, adding the two metadata columns; `still_ours` between files."""
+
+    def _bounded_memory(
+        self, session: Session, request: LoadRequest
+    ) -> AbstractContextManager[None]:
+        """Around insert and verification, where the database works in this process."""
+        return nullcontext()
 
     @abstractmethod
     def _serialize_ddl(self, session: Session) -> None:

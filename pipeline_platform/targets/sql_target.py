@@ -168,11 +168,11 @@ class SqlTarget(SqlOwnership):
         fault_point("load.after_delete")
 
         began = time.monotonic()
-        self._insert(session, request, table)
-        inserted = time.monotonic()
-        fault_point("load.after_insert")
-
-        counts, details = self._verify(session, request, table, window)
+        with self._bounded_memory(session, request):
+            self._insert(session, request, table)
+            inserted = time.monotonic()
+            fault_point("load.after_insert")
+            counts, details = self._verify(session, request, table, window)
         details.update(
             rows_replaced=deleted,
             windows_restated=restated,

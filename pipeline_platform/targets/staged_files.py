@@ -1,6 +1,6 @@
 """The staged Parquet files as a load reads them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -38,6 +38,16 @@ def check_files(request: LoadRequest) -> None:
                 )
             if fine:
                 _refuse_lost_digits(file, fine, location)
+
+
+def largest_row_group(locations: Sequence[str]) -> int:
+    """Bytes of the largest row group of the files, uncompressed; 0 without one."""
+    largest = 0
+    for location in locations:
+        with open_file(location) as file:
+            groups = (file.metadata.row_group(n) for n in range(file.metadata.num_row_groups))
+            largest = max([largest, *(group.total_byte_size for group in groups)])
+    return largest
 
 
 @contextmanager

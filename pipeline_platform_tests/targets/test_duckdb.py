@@ -20,6 +20,7 @@ from pipeline_platform.movement import TargetCounts, WindowSlice
 from pipeline_platform.query_field import QueryField
 from pipeline_platform.targets import build_target
 from pipeline_platform.targets.base import Target
+from pipeline_platform.targets.duckdb import DuckDBTableTarget
 from pipeline_platform_tests.targets.contract import TargetContract
 from pipeline_platform_tests.targets.staged import HOUR, SCHEMA, START, WINDOW, Staging, rows_of
 from pipeline_platform_tests.targets.warehouse import CREATED_AT, ROWS, Warehouse
@@ -139,6 +140,31 @@ class TestDuckDBTarget(TargetContract):
         assert row is not None
         assert row.epoch == max(committed) > 0
         assert warehouse.ids() == list(range(1000 * row.epoch, 1000 * row.epoch + 9))
+
+    @pytest.mark.parametrize("enough", [True, False])
+    def test_a_load_takes_little_memory_or_what_it_needs(
+        self,
+        enough: bool,
+        warehouse: DuckDBFile,
+        staging: Staging,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        if not enough:
+            for name in ("LOAD_MEMORY_BYTES", "GROUPS_PER_THREAD", "BLOCK_BYTES"):
+                monkeypatch.setattr(f"pipeline_platform.targets.duckdb.{name}", 1)
+        target = warehouse.target()
+        target.prepare(SCHEMA)
+        settings = "SELECT current_setting('memory_limit'), current_setting('threads')"
+        settings += ", current_setting('preserve_insertion_order')"
+        many = rows_of(3_000)
+        with duckdb.connect(warehouse.path) as beside:
+            before = beside.execute(settings).fetchall()
+            for epoch in (1, 2):
+                target.load(staging.request(many, epoch=epoch))
+                assert beside.execute(settings).fetchall() == before
+        assert target.count(WINDOW) == TargetCounts(3_000, 3_000)
+        assert isinstance(target, DuckDBTableTarget)
+        assert bool(target._need_more_memory) is not enough
 
     def test_threads_with_overlapping_windows(
         self, warehouse: DuckDBFile, target: Target, staging: Staging
