@@ -73,9 +73,11 @@ def test_dagster_is_imported_above_the_connectors_only(path: Path) -> None:
     assert not any(name.startswith("dagster._") for name in imports_of(path))
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_files_stay_readable(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 400
+def test_files_stay_readable() -> None:
+    folders = ("pipeline_platform", "pipeline_platform_tests", "benchmarks", "demo")
+    files = [path for folder in folders for path in (PACKAGE.parent / folder).rglob("*.py")]
+    assert len(files) > 200
+    assert [path for path in files if len(path.read_text().splitlines()) > 400] == []
 
 
 @pytest.mark.parametrize("name", PURE)

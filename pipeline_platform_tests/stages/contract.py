@@ -1,13 +1,10 @@
 """What every stage must do; a stage's own test class gives `stage` and a way to damage files."""
 
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import date, datetime, time, timedelta, timezone
-from decimal import Decimal
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,105 +18,26 @@ from pipeline_platform.errors import (
 )
 from pipeline_platform.movement import (
     AttemptPath,
-    Manifest,
     RejectedRecord,
     Snapshot,
     SourceBatch,
     WindowSlice,
 )
 from pipeline_platform.stages.base import Stage
-
-START = datetime(2025, 11, 15, 10, tzinfo=timezone.utc)
-WINDOW = WindowSlice("orders", START, START + timedelta(hours=1))
-ATTEMPT = AttemptPath(WINDOW, 3)
-NOBODY: Callable[[], None] = lambda: None  # noqa: E731
-
-ROWS: list[dict[str, Any]] = [
-    {
-        "id": 2**62 - n,
-        "amount": None if n % 5 == 0 else Decimal(10**27 + n) / 100,
-        "at": START + timedelta(microseconds=n),
-        "wall": datetime(1969, 12, 31, 23, 59, 59, 999_999) - timedelta(days=n),
-        "day": date(2025, 1, 1) + timedelta(days=n),
-        "clock": time(23, 59, 59, n),
-        "name": None if n % 7 == 0 else f"größe {n}",
-        "raw": bytes([n]) * n,
-        "ratio": n / 3 if n % 2 else float("nan"),
-        "good": n % 3 == 0,
-    }
-    for n in range(1, 24)
-]
-SCHEMA = pa.schema(
-    {
-        "id": pa.int64(),
-        "amount": pa.decimal128(38, 2),
-        "at": pa.timestamp("us", "UTC"),
-        "wall": pa.timestamp("us"),
-        "day": pa.date32(),
-        "clock": pa.time64("us"),
-        "name": pa.string(),
-        "raw": pa.binary(),
-        "ratio": pa.float64(),
-        "good": pa.bool_(),
-    }
+from pipeline_platform_tests.stages.contract_damage import DamageContract
+from pipeline_platform_tests.stages.examples import (
+    ATTEMPT,
+    ROWS,
+    SCHEMA,
+    START,
+    WINDOW,
+    batch_of,
+    snapshot_of,
 )
 
 
-def batch_of(rows: Sequence[dict[str, Any]], schema: pa.Schema = SCHEMA) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist(list(rows), schema)
-
-
-def snapshot_of(
-    *batches: Sequence[dict[str, Any]],
-    rejected: Sequence[RejectedRecord] = (),
-    count: int | None = None,
-    **fields: Any,
-) -> Snapshot:
-    rows = sum(len(batch) for batch in batches)
-    parts = [SourceBatch(batch_of(batch)) for batch in batches]
-    if rejected:
-        parts.append(SourceBatch(batch_of([]), tuple(rejected)))
-    total = rows + len(rejected) if count is None else count
-    settings: dict[str, Any] = {"kind": "exact", "schema": SCHEMA, **fields}
-    return Snapshot(count=total, batches=iter(parts), **settings)
-
-
-class StageContract(ABC):
-    """Subclass as `TestXStage`, with a fresh stage for each test."""
-
-    @abstractmethod
-    def make_stage(self, tmp_path: Path, **settings: Any) -> Stage: ...
-
-    @abstractmethod
-    def read(self, tmp_path: Path, relative: str) -> bytes: ...
-
-    @abstractmethod
-    def overwrite(self, tmp_path: Path, relative: str, data: bytes | None) -> None:
-        """Replace a stored file behind the stage's back; None removes it."""
-
-    @abstractmethod
-    def paths(self, tmp_path: Path) -> list[str]:
-        """All stored files, below the root, unfinished ones too."""
-
-    @pytest.fixture
-    def stage(self, tmp_path: Path) -> Stage:
-        return self.make_stage(tmp_path)
-
-    def write(
-        self,
-        stage: Stage,
-        snapshot: Snapshot | None = None,
-        attempt: AttemptPath = ATTEMPT,
-        still_ours: Callable[[], None] = NOBODY,
-    ) -> Manifest:
-        return stage.write(
-            attempt,
-            snapshot or snapshot_of(ROWS[:10], ROWS[10:]),
-            pipeline_id="orders_20251115T1000Z_run3",
-            query_field="at",
-            config_hashes={"source": "a", "stage": "b"},
-            still_ours=still_ours,
-        )
+class StageContract(DamageContract):
+    """Subclass as `TestXStage`."""
 
     def test_rows_come_back_as_they_went_in(self, stage: Stage) -> None:
         manifest = self.write(stage)
@@ -273,71 +191,6 @@ class StageContract(ABC):
         assert manifest is not None
         assert manifest.rows == 23
         stage.verify(manifest)
-
-    def test_changed_files_are_refused(self, tmp_path: Path) -> None:
-        stage = self.make_stage(tmp_path, rows_per_file=8)
-        rejected = [RejectedRecord("id is NULL", "{}")]
-        manifest = self.write(stage, snapshot_of(ROWS, rejected=rejected))
-        assert manifest.rejected_file is not None
-        stage.verify(manifest)
-        for staged in (*manifest.files, manifest.rejected_file):
-            path = f"{ATTEMPT.relative}/{staged.path}"
-            whole = self.read(tmp_path, path)
-            middle = len(whole) // 2
-            edited = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
-            for damaged in (None, b"", whole[:-1], whole + b"\n", edited):
-                self.overwrite(tmp_path, path, damaged)
-                with pytest.raises(VerificationError) as raised:
-                    stage.verify(manifest)
-                assert raised.value.facts["file"] == staged.path
-            self.overwrite(tmp_path, path, whole)
-        stage.verify(manifest)
-
-    def test_swapped_files_are_refused(self, tmp_path: Path) -> None:
-        stage = self.make_stage(tmp_path, rows_per_file=8)
-        manifest = self.write(stage)
-        first, second = (f"{ATTEMPT.relative}/{file.path}" for file in manifest.files[:2])
-        one, two = self.read(tmp_path, first), self.read(tmp_path, second)
-        self.overwrite(tmp_path, first, two)
-        self.overwrite(tmp_path, second, one)
-        with pytest.raises(VerificationError):
-            stage.verify(manifest)
-
-    def test_unreadable_file_fails_the_count_and_the_scan(
-        self, stage: Stage, tmp_path: Path
-    ) -> None:
-        manifest = self.write(stage)
-        path = f"{ATTEMPT.relative}/{manifest.files[0].path}"
-        for data in (None, b"PAR1 torn"):
-            self.overwrite(tmp_path, path, data)
-            with pytest.raises(VerificationError):
-                stage.count(manifest)
-            with pytest.raises(VerificationError):
-                list(stage.scan(manifest))
-
-    def test_no_damaged_manifest_is_whole(self, stage: Stage, tmp_path: Path) -> None:
-        self.write(stage)
-        path = f"{ATTEMPT.relative}/manifest.json"
-        whole = self.read(tmp_path, path)
-        assert json.loads(whole)["manifest"]["rows"] == 23
-        edited = whole.replace(b'"rows": 23', b'"rows": 22')
-        assert edited != whole
-        for damaged in (b"", b"{}", whole[:-1], whole[: len(whole) // 2], edited, whole + b" "):
-            self.overwrite(tmp_path, path, damaged)
-            assert stage.open_manifest(ATTEMPT) is None
-            assert list(stage.manifests("orders")) == []
-        self.overwrite(tmp_path, path, None)
-        assert stage.open_manifest(ATTEMPT) is None
-
-    def test_manifest_of_another_window_or_attempt_is_not_ours(
-        self, stage: Stage, tmp_path: Path
-    ) -> None:
-        self.write(stage)
-        data = self.read(tmp_path, f"{ATTEMPT.relative}/manifest.json")
-        longer = replace(WINDOW, end=WINDOW.end + timedelta(hours=1))
-        for other in (replace(ATTEMPT, epoch=4), AttemptPath(longer, 3)):
-            self.overwrite(tmp_path, f"{other.relative}/manifest.json", data)
-            assert stage.open_manifest(other) is None
 
     def test_attempts_and_manifests_are_in_order(self, stage: Stage, tmp_path: Path) -> None:
         earlier = WindowSlice("orders", START - timedelta(hours=1), START)

@@ -14,7 +14,8 @@ from pipeline_platform.movement import AttemptPath, Snapshot, SourceBatch
 from pipeline_platform.stages import build_stage
 from pipeline_platform.stages.base import Stage
 from pipeline_platform.stages.local import LocalStage
-from pipeline_platform_tests.stages.contract import ATTEMPT, WINDOW, StageContract
+from pipeline_platform_tests.stages.contract import StageContract
+from pipeline_platform_tests.stages.examples import ATTEMPT, WINDOW
 
 
 class TestLocalStage(StageContract):
@@ -79,7 +80,7 @@ from pathlib import Path
 from pipeline_platform.config import systems
 from pipeline_platform.errors import PermanentError
 from pipeline_platform.stages import build_stage
-from pipeline_platform_tests.stages.contract import ATTEMPT, ROWS, snapshot_of
+from pipeline_platform_tests.stages.examples import ATTEMPT, ROWS, snapshot_of
 stage = build_stage(
     systems.LocalStage(type="local", path="stage", rows_per_group=1000), base_dir=Path(sys.argv[1])
 )
@@ -96,7 +97,7 @@ import os, signal, sys
 from pathlib import Path
 from pipeline_platform.config import systems
 from pipeline_platform.stages import build_stage
-from pipeline_platform_tests.stages.contract import ATTEMPT, ROWS, batch_of, snapshot_of
+from pipeline_platform_tests.stages.examples import ATTEMPT, ROWS, batch_of, snapshot_of
 WATCHED = ("open", "os.rename", "os.link", "os.remove", "os.mkdir")
 def write(folder, survived):
     def count_down(event, arguments):

@@ -1,0 +1,50 @@
+"""What an asset of one's own gets that takes an asset of a pipeline as input."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from pipeline_platform.drive_table.io_manager import DRIVE_TABLE, DriveTableIOManager
+from pipeline_platform.flow.assets import build_assets
+from pipeline_platform.flow.catalog import NO_FILE
+from pipeline_platform.partitions import partitions_definition
+from pipeline_platform_tests.flow.conftest import DAY, KEY, ROWS
+from pipeline_platform_tests.pipelines import (
+    create_duckdb_orders,
+    duckdb_config,
+    duckdb_store,
+    make_pipeline,
+)
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Specifying a partitions_def on an AssetCheckSpec:dagster.PreviewWarning"
+)
+
+
+def test_the_row_of_the_same_run_or_nothing(tmp_path: Path) -> None:
+    create_duckdb_orders(tmp_path / "source.duckdb", [DAY], ROWS)
+    duckdb_store(tmp_path)
+    pipeline = make_pipeline(duckdb_config(), tmp_path)
+    partitions = partitions_definition(pipeline.windows)
+    got: list[Any] = []
+
+    @dg.asset(partitions_def=partitions, ins={"audited": dg.AssetIn(key=["orders", "audit"])})
+    def report(audited: Any) -> None:
+        got.append(audited)
+
+    assets = [*build_assets(pipeline, partitions, NO_FILE), report]
+    state = {"type": "duckdb", "path": "warehouse.duckdb"}
+    manager = DriveTableIOManager(state=state, base_dir=str(tmp_path), held_wait_seconds=0)
+    with dg.DagsterInstance.ephemeral() as instance:
+        for selection in (None, [report]):
+            result = dg.materialize(
+                assets, selection=selection, partition_key=KEY, instance=instance,
+                resources={DRIVE_TABLE: manager},
+            )  # fmt: skip
+            assert result.success
+    row, nothing = got
+    assert (row.pipeline_name, row.pipeline_status) == ("orders", "SUCCESS")
+    assert row.phases["audit"].status == "COMPLETED"
+    assert nothing is None
