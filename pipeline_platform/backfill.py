@@ -37,8 +37,9 @@ def plan_backfill(
     """Ready windows that start in `[begin, end)`; each bound is a day or a partition key.
 
     failed_only: those whose last run failed or died. missing_only: those that no run brought
-    through the audit yet, and whose last run did not fail. Both: either. Asking again after a
-    backfill finds what is left. ConfigurationError if no window starts in the range.
+    through the audit yet, that none holds now, and whose last run did not fail. Both: either.
+    Asking again after a backfill finds what is left. ConfigurationError if no window starts in the
+    range.
     """
     plan = pipeline.windows
     first, last = _bound(plan, begin), _bound(plan, end)
@@ -93,4 +94,4 @@ def _failed(state: Mapping[str, Any] | None) -> bool:
 
 
 def _missing(state: Mapping[str, Any] | None) -> bool:
-    return state is None or state["pipeline_status"] != "COMPLETED"
+    return state is None or (state["pipeline_status"] != "COMPLETED" and not state["held"])

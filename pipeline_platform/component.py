@@ -120,8 +120,14 @@ class DriveTable(dg.Component):
     @classmethod
     def require_one(cls, context: dg.ComponentLoadContext) -> None:
         """ConfigurationError unless the project has one; Dagster would name a resource instead."""
-        if not context.component_tree.get_all_components(of_type=cls):
+        found = context.component_tree.get_all_components(of_type=cls)
+        if not found:
             raise ConfigurationError(
                 f"{context.project_root} has no drive table, which its pipelines need.",
                 hint="Make one: dg scaffold defs pipeline_platform.DriveTable drive_table",
+            )
+        if len(found) > 1:
+            raise ConfigurationError(
+                f"{context.project_root} has {len(found)} drive tables, its pipelines need one.",
+                hint="Remove all but one component of type pipeline_platform.DriveTable.",
             )

@@ -87,7 +87,8 @@ def forget_blocks(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     try:
         # Enough for what a running query holds; where it is not, DuckDB refuses and all stays.
         with suppress(duckdb.Error):
-            beside.execute("SET memory_limit = '16MB'")
+            ((threads,),) = beside.execute("SELECT current_setting('threads')").fetchall()
+            beside.execute(f"SET memory_limit = '{8 * max(2, int(threads))}MB'")
     finally:
         beside.execute("RESET memory_limit")
         beside.close()
@@ -105,6 +106,8 @@ def duckdb_error(error: duckdb.Error, path: Path) -> PipelineError:
         )
     if isinstance(error, (duckdb.TransactionException, duckdb.InterruptException)):
         return TransientError(message, hint="Another transaction was faster; try again.")
+    if "Out of Memory" in text:
+        return TransientError(message, hint="Make the window smaller if it happens again.")
     if isinstance(error, duckdb.HTTPException) or _is_busy_here(error):
         return TransientError(message, hint="Try again.")
     if isinstance(error, (duckdb.DataError, duckdb.IntegrityError)):

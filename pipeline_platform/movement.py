@@ -16,6 +16,9 @@ from pipeline_platform.errors import PipelineError, TransientError
 PIPELINE_COLUMN = "_pipeline_name"
 WINDOW_COLUMN = "_pipeline_window_start"
 
+# What the commit row of a given-up window says in place of a verdict.
+RESTATED = "RESTATED"
+
 # Called between batches; raises ClaimLostError when the run must not go on.
 StillOurs = Callable[[], None]
 
@@ -192,6 +195,10 @@ class CommitRow:
     audited_at: datetime | None = None
     updated_at: datetime | None = None
 
+    def gives_up(self, epoch: int) -> bool:
+        """Whether what the run of this epoch staged was replaced by windows cut differently."""
+        return self.audit_result == RESTATED and epoch <= self.epoch
+
 
 @dataclass(frozen=True)
 class TargetCounts:
@@ -214,6 +221,8 @@ class LoadRequest:
     tolerance_percent: Decimal
     adopt: bool = False
     restate: bool = False
+    max_shrink_percent: Decimal | None = None
+    """How much of the rows before a restated window may lose; None: all."""
     still_ours: StillOurs = _always_ours
     """Asked between files and once more before the commit."""
     config_hashes: dict[str, str] | None = None

@@ -129,11 +129,16 @@ class SqlStore(ABC):
         lease_seconds: float = LEASE_SECONDS,
     ) -> Claim | None:
         """Of `record` only the key is used, unless the window is not registered yet."""
-        seen = "SELECT epoch FROM {records} WHERE {key}"
+        # Windows that were cut differently may begin at the same moment: run numbers go on.
+        seen = (
+            "SELECT epoch, (SELECT max(other.epoch) FROM {records} AS other "
+            "WHERE other.pipeline_name = :pipeline_name "
+            "AND other.window_start_time = :window_start_time) AS greatest "
+            "FROM {records} WHERE {key}"
+        )
         values = {
             **vars(record.key),
             "owner": owner,
-            "at_least": at_least_epoch,
             "lease": timedelta(seconds=lease_seconds),
         }
 
@@ -142,7 +147,9 @@ class SqlStore(ABC):
             if not found:
                 statements.insert_records([record])
                 found = statements.rows(seen, values)
-            won = statements.change(CLAIM, {**values, "seen": found[0]["epoch"]})
+            at_least = max(at_least_epoch, found[0]["greatest"])
+            bound = {**values, "seen": found[0]["epoch"], "at_least": at_least}
+            won = statements.change(CLAIM, bound)
             return statements.claim_of(record.key, owner) if won == 1 else None
 
         return self._run(work, write=True)

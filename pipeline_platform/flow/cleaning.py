@@ -90,8 +90,10 @@ def _audited_before(run: WindowRun, before: datetime) -> list[Manifest]:
             continue
         window = WindowSlice(manifest.pipeline_name, manifest.window_start, manifest.window_end)
         commit = run.pipeline.target.commit_row(window)
-        loaded = commit is not None and commit.manifest_hash == manifest.hash
-        if loaded and commit is not None and commit.audit_result == PASS:
+        if commit is None:
+            continue
+        loaded = commit.manifest_hash == manifest.hash and commit.audit_result == PASS
+        if loaded or commit.gives_up(manifest.epoch):
             chosen.append(manifest)
         if len(chosen) == MAX_WINDOWS_PER_RUN:
             break

@@ -236,14 +236,11 @@ def _register(plan: RecordPlan, store: DriveStore, windows: Iterable[Window]) ->
 def _judge_failed(runs: Sequence[ExecutionRow], now: datetime) -> RecordVerdict:
     """Whether a window whose last run failed may be tried again by itself.
 
-    Only after a transient failure, once the retry that Dagster starts has had its time, or where
-    the run came too early.
+    Only after a transient failure, and only once the retry that Dagster starts has had its time.
     """
     last = next(iter(runs), None)
     if last is None or last.pipeline_status != "FAILED":
         return RecordVerdict(True, "the last run did not fail")
-    if "ready_at" in last.phases["pre_validation"].phase_specific_details:
-        return RecordVerdict(True, "the last run came before the window was ready")
     if last.error_category != TransientError.category:
         return RecordVerdict(
             False, f"its last run failed with a {last.error_category} error; run it by hand"
@@ -251,6 +248,12 @@ def _judge_failed(runs: Sequence[ExecutionRow], now: datetime) -> RecordVerdict:
     if last.pipeline_end_timestamp and now < last.pipeline_end_timestamp + RETRY_GRACE:
         return RecordVerdict(False, "its retry is due")
     return RecordVerdict(True, "the last failure was transient")
+
+
+def _came_too_early(runs: Sequence[ExecutionRow]) -> bool:
+    """Whether the last run failed because the window was not ready; that costs no retry."""
+    last = next(iter(runs), None)
+    return last is not None and "ready_at" in last.phases["pre_validation"].phase_specific_details
 
 
 @dataclass
@@ -289,7 +292,7 @@ class _Look:
 
     def _judge(self, record: PipelineRecord) -> tuple[PipelineRecord, str | None]:
         """The record under today's config, and why it may not run, if it may not."""
-        windows = self.plan.plan
+        windows, too_early = self.plan.plan, False
         start, end = record.window_start_time, record.window_end_time
         window = windows.window_at(start)
         if window is None or (window.start, window.end) != (start, end):
@@ -301,13 +304,15 @@ class _Look:
             if not self.store.rebuild(record):
                 return record, "claimed or completed meanwhile"
         elif record.retry_attempt:
-            verdict = _judge_failed(self.store.look_up(record.key).runs, self.now)
-            if not verdict.valid:
+            runs = self.store.look_up(record.key).runs
+            too_early = _came_too_early(runs)
+            verdict = _judge_failed(runs, self.now)
+            if not too_early and not verdict.valid:
                 return record, verdict.reason
         verdict = validate_record_timing(record, self.now, self.plan.x_time_back_seconds)
         if not verdict.valid:
             return record, verdict.reason
-        if record.retry_attempt > self.plan.max_retries:
+        if record.retry_attempt > self.plan.max_retries and not too_early:
             return record, (
                 f"out of retries: failed {record.retry_attempt} times, max_retries is "
                 f"{self.plan.max_retries}; run it by hand when the cause is gone"

@@ -52,7 +52,7 @@ def decide(run: WindowRun) -> Plan:
                 "target unchanged"
             )
             return Plan("skip", reason, source_count, commit)
-    staged_change = _change_since_staged(run, manifest, source_count)
+    staged_change = _change_since_staged(run, commit, manifest, source_count)
     if manifest is not None and staged_change is None:
         reason = f"run {manifest.epoch} staged all {manifest.rows} rows and the source is unchanged"
         return Plan("continue", reason, source_count, commit, manifest)
@@ -170,10 +170,12 @@ def _change_since(run: WindowRun, commit: CommitRow | None, source_count: int) -
 
 
 def _change_since_staged(
-    run: WindowRun, manifest: Manifest | None, source_count: int
+    run: WindowRun, commit: CommitRow | None, manifest: Manifest | None, source_count: int
 ) -> str | None:
     if manifest is None:
         return "the newest attempt has no whole manifest"
+    if commit is not None and commit.gives_up(manifest.epoch):
+        return "its rows were restated since they were staged"
     if _failed_on_its_rows(run):
         return "the run before failed on the staged rows"
     changed = [name for name in STAGED_SECTIONS

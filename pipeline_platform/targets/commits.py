@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from pipeline_platform.movement import CommitRow, Manifest, WindowSlice
+from pipeline_platform.movement import RESTATED, CommitRow, Manifest, WindowSlice
 
 # A window never crosses midnight of its zone, so its neighbours in time are found by an index.
 LONGEST_WINDOW = timedelta(days=2)
@@ -60,8 +60,9 @@ READ_OVERLAPPING = (
 
 # Their rows go as the windows that replace them are loaded.
 GIVE_UP_OVERLAPPING = (
-    "UPDATE {commits} SET manifest_hash = NULL, config_hashes = NULL, change_value = NULL, "
-    "source_rows = NULL, stage_rows = NULL, target_rows = NULL, audit_result = 'RESTATED', "
+    "UPDATE {commits} SET manifest_hash = NULL, config_hashes = NULL, change_value = NULL, "  # noqa: S608
+    "source_rows = NULL, stage_rows = NULL, target_rows = NULL, "
+    f"audit_result = '{RESTATED}', "
     "audited_at = NULL, committed_at = NULL, updated_at = {clock} "
     "WHERE {overlapping} AND manifest_hash IS NOT NULL"
 )

@@ -257,14 +257,12 @@ class DuckDBTableTarget(SqlTarget):
     def load(self, request: LoadRequest) -> LoadResult:
         """As for every SQL target, in little memory; in as much as DuckDB takes where that does
         not do."""
+        known = request.manifest.hash in self._need_more_memory
         try:
             return super().load(request)
-        except PipelineError as error:
-            if not isinstance(error.__cause__, duckdb.OutOfMemoryException):
+        except PipelineError:
+            if known or request.manifest.hash not in self._need_more_memory:
                 raise
-            if request.manifest.hash in self._need_more_memory:
-                raise
-            self._need_more_memory.add(request.manifest.hash)
         return super().load(request)
 
     @contextmanager
@@ -276,8 +274,12 @@ class DuckDBTableTarget(SqlTarget):
         per_thread = GROUPS_PER_THREAD * largest_row_group(request.files)
         per_thread += BLOCK_BYTES * len(request.manifest.schema)
         limit = LOAD_MEMORY_BYTES + session.threads * per_thread
-        with bounded_memory(session.connection, limit):
-            yield
+        try:
+            with bounded_memory(session.connection, limit):
+                yield
+        except duckdb.OutOfMemoryException:
+            self._need_more_memory.add(request.manifest.hash)
+            raise
 
     def _insert(self, session: Session, request: LoadRequest, table: TargetTable) -> None:
         request.still_ours()

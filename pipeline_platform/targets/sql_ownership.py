@@ -1,9 +1,10 @@
 """Whose rows lie in a window: what a load replaces beside its own, and what it refuses."""
 
-from pipeline_platform.errors import PermanentError
+from pipeline_platform.errors import PermanentError, ToleranceError
 from pipeline_platform.movement import (
     PIPELINE_COLUMN,
     WINDOW_COLUMN,
+    LoadRequest,
     Manifest,
     Prerequisite,
     WindowSlice,
@@ -15,17 +16,17 @@ from pipeline_platform.targets.sql_table import (
     COUNT_INSIDE,
     Session,
     SqlTable,
-    ours_values,
 )
+from pipeline_platform.tolerance import loss_percent
 
 _INSIDE = "DELETE FROM {table} WHERE {field} >= $1 AND {field} < $2"
 _DELETE_NOBODYS = _INSIDE + " AND {pipeline} IS NULL"
 _DELETE_RESTATED = _INSIDE + " AND {pipeline} = $3"
-# A window with other bounds may have begun at the same moment: rows of it that lie outside this
-# one must not count as this one's.
-_DISOWN_OUTSIDE = (
-    "UPDATE {table} SET {start} = NULL "
-    "WHERE {pipeline} = $3 AND {start} = $4 AND NOT ({field} >= $1 AND {field} < $2)"
+# A given-up window may begin at the same moment as another one: what is left of its rows must not
+# count as that one's, nor go with them. They stay the pipeline's, of no window.
+_DISOWN = (
+    "UPDATE {table} SET {start} = NULL WHERE {pipeline} = $1 AND {start} IN "
+    "(SELECT window_start FROM {commits} WHERE {overlapping} AND manifest_hash IS NOT NULL)"
 )
 _RESTATE = (
     "Windows were cut differently before. Give the run `--restate` (tag "
@@ -57,8 +58,8 @@ class SqlOwnership(SqlTable):
     def _restate_or_refuse(self, session: Session, window: WindowSlice, restate: bool) -> int:
         """Windows with other bounds that overlap this one: given up with `restate`, else refused.
 
-        Returns how many were given up. Their commit rows stay, without a load: they are skipped or
-        continued no more.
+        Returns how many were given up. Their commit rows stay, without a load: those windows are
+        skipped or continued no more.
         """
         around = [*commits.key_values(window), window.start - commits.LONGEST_WINDOW]
         session.changed(self._sql(commits.LOCK_OVERLAPPING), around)
@@ -68,8 +69,25 @@ class SqlOwnership(SqlTable):
                 f"{self.name}: the window {window} {_listed(committed)}.", hint=_RESTATE
             )
         if committed:
+            names = {"pipeline": PIPELINE_COLUMN, "start": WINDOW_COLUMN}
+            session.changed(self._sql(_DISOWN, **names), around)
             session.changed(self._sql(commits.GIVE_UP_OVERLAPPING), around)
         return len(committed)
+
+    def _refuse_shrinking(self, request: LoadRequest, rows_before: int) -> None:
+        """A restated window has no commit row of its own to compare with; its old rows are."""
+        most = request.max_shrink_percent
+        rows = request.manifest.snapshot_count
+        if request.restate and most is not None and rows * 100 < rows_before * (100 - most):
+            raise ToleranceError(
+                f"The source holds {rows} rows of this window, the target {rows_before}: restating "
+                f"it would lose more than {most} %. The target keeps its rows.",
+                hint="If the rows are rightly gone, run the window with --force as well "
+                "(tag pipeline_platform/force: true).",
+                facts={"observed": rows, "expected": rows_before,
+                       "loss_percent": float(loss_percent(rows_before, rows)),
+                       "tolerance_percent": float(most)},
+            )  # fmt: skip
 
     def _refuse_misfits(self, manifest: Manifest, table: TargetTable) -> None:
         reasons = [
@@ -102,9 +120,6 @@ class SqlOwnership(SqlTable):
         bounds = self._bounds(table, window)
         restated = adopted = 0
         if restate:
-            start = self._quote(WINDOW_COLUMN)
-            statement = self._sql(_DISOWN_OUTSIDE, **inside, pipeline=pipeline, start=start)
-            session.changed(statement, [*bounds, *ours_values(window)])
             statement = self._sql(_DELETE_RESTATED, **inside, pipeline=pipeline)
             restated = session.changed(statement, [*bounds, window.pipeline_name])
         if adopt:

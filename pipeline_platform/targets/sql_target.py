@@ -16,6 +16,7 @@ from pipeline_platform.errors import (
 )
 from pipeline_platform.fault_points import fault_point
 from pipeline_platform.movement import (
+    RESTATED,
     CommitRow,
     LoadRequest,
     LoadResult,
@@ -124,6 +125,8 @@ class SqlTarget(SqlOwnership):
 
         def body(session: Session) -> int:
             self._fence(session, "delete", commits.FENCE, window, epoch)
+            if self._require_commit(session, window).audit_result == RESTATED:
+                return 0  # its rows are no window's any more, or another's
             deleted = session.changed(self._sql(_DELETE_OURS), ours_values(window))
             fault_point("delete.after_delete")
             session.changed(self._sql(commits.STORE_DELETE), commits.key_values(window))
@@ -164,6 +167,7 @@ class SqlTarget(SqlOwnership):
             session, table, window, adopt=request.adopt and first_load, restate=request.restate
         )
         deleted = session.changed(self._sql(_DELETE_OURS), ours_values(window))
+        self._refuse_shrinking(request, deleted + replaced["rows_restated"])
         self._refuse_foreign(session, table, window)
         fault_point("load.after_delete")
 

@@ -131,7 +131,8 @@ def test_a_window_that_was_run_too_early_is_requested_once_ready(
     store: DriveStore, tmp_path: Path
 ) -> None:
     early = pipeline(tmp_path, query_window={"x_time_back": "36500d"})
-    with pytest.raises(StepFailedError, match="is ready at"):
-        run_window(early, store, "2024-01-01")
+    for _ in range(5):
+        with pytest.raises(StepFailedError, match="is ready at"):
+            run_window(early, store, "2024-01-01")
     result = tick(pipeline(tmp_path), store, NOON, None)
     assert keys(result)[0] == "2024-01-01"

@@ -148,3 +148,8 @@ def test_windows_cut_differently_are_restated(world: World) -> None:
         assert [found[:5] for found in world.rows()] == before
     row = run_window(six_hours, world.store, keys[0])
     assert row.pipeline_status == "SKIPPED"
+    # The day again: what it staged then is not what the hours replaced it with. Run numbers go on.
+    row = run_window(world.pipeline(), world.store, KEY, restate=True)
+    assert row.phases["pre_validation"].phase_specific_details["action"] == "start_over"
+    assert row.epoch > max(run.epoch for run in world.store.latest_runs("orders", 50)[1:])
+    assert [found[:5] for found in world.rows()] == before

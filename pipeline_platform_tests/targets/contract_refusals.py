@@ -1,6 +1,8 @@
 """What a target must refuse before and inside the transaction."""
 
+from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,6 +11,7 @@ import pytest
 from pipeline_platform.errors import (
     DataError,
     PermanentError,
+    ToleranceError,
 )
 from pipeline_platform.movement import TargetCounts, WindowSlice
 from pipeline_platform.query_field import QueryField
@@ -76,6 +79,40 @@ class RefusalContract(TargetTests):
         target.load(staging.request(ROWS, epoch=2, restate=True))
         assert target.count(WINDOW) == TargetCounts(len(ROWS), len(ROWS))
         assert target.count(neighbour) == TargetCounts(5, 5)
+
+    def test_what_a_restated_window_left_behind_is_never_taken_for_another_one_s(
+        self, warehouse: Warehouse, target: Target, staging: Staging
+    ) -> None:
+        """The second half is restated; the first begins when the whole hour did."""
+        target.load(staging.request(ROWS))
+        first, second = (
+            WindowSlice("orders", START + HOUR / 2 * half, START + HOUR / 2 * (half + 1))
+            for half in (0, 1)
+        )
+        target.load(staging.request(rows_of(2, second), window=second, restate=True))
+        left = sum(row["created_at"] < first.end for row in ROWS)
+        assert target.count(first) == TargetCounts(0, left)
+        with pytest.raises(PermanentError, match=f"{left} rows of the window.*--restate"):
+            target.load(staging.request(rows_of(3, first), window=first))
+        assert target.delete_window(WINDOW, 9) == 0
+        assert target.count(first) == TargetCounts(0, left)
+        target.load(staging.request(rows_of(3, first), window=first, restate=True))
+        assert target.delete_window(WINDOW, 9) == 0
+        assert target.count(first) == TargetCounts(3, 3)
+        assert target.count(second) == TargetCounts(2, 2)
+
+    def test_restating_does_not_wipe_history(
+        self, warehouse: Warehouse, target: Target, staging: Staging
+    ) -> None:
+        target.load(staging.request(ROWS))
+        before = warehouse.everything()[0]
+        half = WindowSlice("orders", START, START + HOUR / 2)
+        request = staging.request([], window=half, restate=True, max_shrink_percent=Decimal(5))
+        with pytest.raises(ToleranceError, match="restating it would lose more than 5 %"):
+            target.load(request)
+        assert warehouse.everything()[0] == before
+        target.load(replace(request, max_shrink_percent=None))
+        assert target.count(half) == TargetCounts(0, 0)
 
     @pytest.mark.parametrize("owner", ["nobody", "other pipeline", "other window"])
     def test_rows_of_others_are_refused_or_adopted(
