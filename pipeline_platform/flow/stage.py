@@ -110,6 +110,7 @@ def _where_rejected(run: WindowRun, manifest: Manifest) -> str:
     if manifest.rejected_file is None:
         return ""
     folder = f"{run.pipeline.stage.name.rstrip('/')}/{manifest.attempt.relative}"
+    folder = folder.removeprefix(f"{run.pipeline.base_dir}/")
     return f"The rejected rows are in {folder}/{manifest.rejected_file.path}. "
 
 
