@@ -13,7 +13,8 @@ from pipeline_platform.config.attributes import (
     DEFS_FILE,
     DRIVE_TABLE_TYPE,
     PIPELINE_TYPE,
-    read_defs,
+    components_in,
+    pipeline_name_in,
 )
 from pipeline_platform.config.layout import find_layout
 from pipeline_platform.config.load import shown_path
@@ -64,7 +65,7 @@ class PipelineScaffolder(dg.Scaffolder[PipelineOptions]):
             )
         defs_folder = find_layout(request.target_path).defs_folder
         for file, component in _components(defs_folder, PIPELINE_TYPE):
-            if _pipeline_name(component) == name:
+            if pipeline_name_in(component.get("attributes")) == name:
                 _refuse(
                     request,
                     f"There is a pipeline {name} already, in {shown_path(file)}. Choose another "
@@ -107,16 +108,8 @@ def _components(defs_folder: Path, kind: str) -> Iterator[tuple[Path, Mapping[st
     """Components of a type in the project's files; a file that is not YAML is for `validate`."""
     for file in sorted(defs_folder.rglob(DEFS_FILE)):
         with suppress(ConfigurationError):
-            for document in read_defs(file):
-                if isinstance(document.values, Mapping) and document.values.get("type") == kind:
-                    yield file, document.values
-
-
-def _pipeline_name(component: Mapping[str, Any]) -> object:
-    found: object = component
-    for key in ("attributes", "pipeline_metadata", "pipeline_name"):
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found
+            for document in components_in(file, kind):
+                yield file, document.values
 
 
 def _write(folder: Path, text: str) -> None:

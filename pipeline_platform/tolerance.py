@@ -47,6 +47,12 @@ def loss_percent(before: int, after: int) -> Decimal:
     return bounded.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)
 
 
+def shrinkage(before: int, now: int, most_percent: Decimal | float) -> "HopVerdict | None":
+    """The verdict on rows that are gone, if they are more than `most_percent` of those before."""
+    verdict = compare_hop(before, now, most_percent, "before to now")
+    return verdict if verdict.lost > 0 and not verdict.passed else None
+
+
 def compare_hop(
     before: int, after: int, tolerance_percent: Decimal | float, hop: str
 ) -> HopVerdict:

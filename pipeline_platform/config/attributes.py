@@ -103,22 +103,28 @@ def read_defs(path: Path) -> list[Document]:
         raise unreadable(shown_path(path), error) from None
 
 
+def components_in(path: Path, kind: str) -> list[Document]:
+    """The components of one type in a defs.yaml; ConfigFileError if it is no YAML."""
+    return [
+        one
+        for one in read_defs(path)
+        if isinstance(one.values, Mapping) and one.values.get("type") == kind
+    ]
+
+
 def _document_of(
     path: Path, values: Mapping[str, Any], kind: str = PIPELINE_TYPE
 ) -> Document | None:
     """The document these attributes come from; templates in it are resolved by now."""
     if not path.exists():
         return None
-    name = _name_in(values)
-    documents = [
-        one
-        for one in read_defs(path)
-        if isinstance(one.values, Mapping) and one.values.get("type") == kind
-    ]
-    named = [one for one in documents if _name_in(one.values.get("attributes")) == name]
+    name = pipeline_name_in(values)
+    documents = components_in(path, kind)
+    named = [one for one in documents if pipeline_name_in(one.values.get("attributes")) == name]
     return next(iter(named or documents), None)
 
 
-def _name_in(attributes: object) -> object:
+def pipeline_name_in(attributes: object) -> object:
+    """The name that a component's attributes give inline; None without one."""
     metadata = attributes.get("pipeline_metadata") if isinstance(attributes, Mapping) else None
     return metadata.get("pipeline_name") if isinstance(metadata, Mapping) else None

@@ -37,8 +37,6 @@ class DriveTableIOManager(dg.ConfigurableIOManager):
     )
 
     _store: DriveStore | None = PrivateAttr(None)
-    # What this process stored last, so that handing it on asks the database nothing.
-    _handed_over: ExecutionRow | None = PrivateAttr(None)
 
     @property
     def store(self) -> DriveStore:
@@ -57,18 +55,13 @@ class DriveTableIOManager(dg.ConfigurableIOManager):
             on=TransientError, attempts=5, wait_initial=1.0, wait_max=20.0, timeout=None
         ):
             with attempt:
-                self._handed_over = self.store.save(
-                    obj.claim, obj.record, obj.row, release=obj.release
-                )
+                self.store.save(obj.claim, obj.record, obj.row, release=obj.release)
 
     def load_input(self, context: dg.InputContext) -> ExecutionRow | None:
         """The row of this Dagster run, or None. Runs before the body: it never decides or fails."""
-        pipeline_name, run_id = context.asset_key.path[0], context.step_context.run_id
-        known = self._handed_over
-        if known and (known.pipeline_name, known.dagster_run_id) == (pipeline_name, run_id):
-            return known
+        step_context = context.step_context
         try:
-            return self.store.run_of(pipeline_name, run_id)
+            return self.store.run_of(context.asset_key.path[0], step_context.run_id)
         except Exception as error:
             context.log.warning("The drive table could not be read for the input: %s", error)
             return None

@@ -28,6 +28,6 @@ def source_to_target(run: WindowRun, source_rows: int, target_rows: int) -> HopV
 def _tolerances(run: WindowRun) -> tuple[Decimal, Decimal]:
     tolerances = run.pipeline.config.phases.audit.count_tolerances
     return (
-        Decimal(str(tolerances.source_to_stage_tolerance_percent)),
-        Decimal(str(tolerances.stage_to_target_tolerance_percent)),
+        tolerances.source_to_stage_tolerance_percent,
+        tolerances.stage_to_target_tolerance_percent,
     )

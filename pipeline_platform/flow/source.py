@@ -25,7 +25,7 @@ from pipeline_platform.record import (
     count_fields,
     started_over,
 )
-from pipeline_platform.tolerance import loss_percent
+from pipeline_platform.tolerance import shrinkage
 
 
 def source_step(run: WindowRun) -> None:
@@ -131,16 +131,14 @@ def guard_against_shrinking(run: WindowRun, rows: int, commit: CommitRow | None)
         return
     limits = run.pipeline.config.query_window
     before = commit.source_rows if commit is not None else None
-    if before and rows * 100 < before * (100 - limits.max_shrink_percent):
+    if before and (gone := shrinkage(before, rows, limits.max_shrink_percent)) is not None:
         raise ToleranceError(
             f"The source holds {rows} rows of this window, {before} were committed: it shrank by "
             f"more than {limits.max_shrink_percent} %. The target keeps its rows.",
             hint="If the rows are rightly gone, run the window with --force "
             "(tag pipeline_platform/force: true).",
-            facts={"observed": rows, "expected": before,
-                   "loss_percent": float(loss_percent(before, rows)),
-                   "tolerance_percent": float(limits.max_shrink_percent)},
-        )  # fmt: skip
+            facts=gone.facts(),
+        )
     if rows == 0 and limits.on_empty_window == "fail":
         raise ToleranceError(
             "The source holds no row of this window.",

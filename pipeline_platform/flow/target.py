@@ -1,7 +1,5 @@
 """Asset `target`: stage_to_target_transfer, target_count."""
 
-from decimal import Decimal
-
 from pipeline_platform.errors import VerificationError
 from pipeline_platform.flow.hops import stage_to_target
 from pipeline_platform.flow.phase import pass_through, phase, skip_phase
@@ -51,9 +49,7 @@ def transfer_stage_to_target(run: WindowRun, manifest: Manifest) -> None:
                 adopt=pipeline.config.target_system.adopt,
                 restate=run.request.restate,
                 max_shrink_percent=(
-                    None
-                    if run.forced
-                    else Decimal(str(pipeline.config.query_window.max_shrink_percent))
+                    None if run.forced else pipeline.config.query_window.max_shrink_percent
                 ),
                 still_ours=run.still_ours,
                 config_hashes=pipeline.hashes,

@@ -58,15 +58,6 @@ READ_OVERLAPPING = (
     "WHERE {overlapping} AND manifest_hash IS NOT NULL ORDER BY window_start, window_end"
 )
 
-# Their rows go as the windows that replace them are loaded.
-GIVE_UP_OVERLAPPING = (
-    "UPDATE {commits} SET manifest_hash = NULL, config_hashes = NULL, change_value = NULL, "  # noqa: S608
-    "source_rows = NULL, stage_rows = NULL, target_rows = NULL, "
-    f"audit_result = '{RESTATED}', "
-    "audited_at = NULL, committed_at = NULL, updated_at = {clock} "
-    "WHERE {overlapping} AND manifest_hash IS NOT NULL"
-)
-
 STORE_LOAD = (
     "UPDATE {commits} SET manifest_hash = $4, config_hashes = $5, change_value = $6, "
     "source_rows = $7, stage_rows = $8, target_rows = $9, audit_result = NULL, "
@@ -77,10 +68,18 @@ STORE_AUDIT = (
     "UPDATE {commits} SET audit_result = $4, audited_at = {clock}, updated_at = {clock} WHERE {key}"
 )
 
-STORE_DELETE = (
+_WITHOUT_LOAD = (
     "UPDATE {commits} SET manifest_hash = NULL, config_hashes = NULL, change_value = NULL, "
-    "source_rows = NULL, stage_rows = NULL, target_rows = NULL, audit_result = NULL, "
-    "audited_at = NULL, committed_at = NULL, updated_at = {clock} WHERE {key}"
+    "source_rows = NULL, stage_rows = NULL, target_rows = NULL, audited_at = NULL, "
+    "committed_at = NULL, updated_at = {clock}, "
+)
+STORE_DELETE = _WITHOUT_LOAD + "audit_result = NULL WHERE {key}"
+
+# Their rows go as the windows that replace them are loaded.
+GIVE_UP_OVERLAPPING = (
+    _WITHOUT_LOAD
+    + f"audit_result = '{RESTATED}' "
+    + "WHERE {overlapping} AND manifest_hash IS NOT NULL"
 )
 
 READ = (
@@ -93,6 +92,11 @@ READ = (
 def key_values(window: WindowSlice) -> list[Any]:
     """Values of $1 to $3."""
     return [window.pipeline_name, window.start, window.end]
+
+
+def around_values(window: WindowSlice) -> list[Any]:
+    """Values of OVERLAPPING."""
+    return [*key_values(window), window.start - LONGEST_WINDOW]
 
 
 def load_values(manifest: Manifest, config_hashes: dict[str, str], target_rows: int) -> list[Any]:

@@ -17,15 +17,16 @@ from pipeline_platform.targets.sql_table import (
     Session,
     SqlTable,
 )
-from pipeline_platform.tolerance import loss_percent
+from pipeline_platform.tolerance import shrinkage
 
-_INSIDE = "DELETE FROM {table} WHERE {field} >= $1 AND {field} < $2"
-_DELETE_NOBODYS = _INSIDE + " AND {pipeline} IS NULL"
-_DELETE_RESTATED = _INSIDE + " AND {pipeline} = $3"
+_DELETE_INSIDE = "DELETE FROM {table} WHERE {field} >= $1 AND {field} < $2"
+_DELETE_NOBODYS = f"{_DELETE_INSIDE} AND {PIPELINE_COLUMN} IS NULL"
+_DELETE_RESTATED = f"{_DELETE_INSIDE} AND {PIPELINE_COLUMN} = $3"
 # A given-up window may begin at the same moment as another one: what is left of its rows must not
 # count as that one's, nor go with them. They stay the pipeline's, of no window.
 _DISOWN = (
-    "UPDATE {table} SET {start} = NULL WHERE {pipeline} = $1 AND {start} IN "
+    f"UPDATE {{table}} SET {WINDOW_COLUMN} = NULL "  # noqa: S608
+    f"WHERE {PIPELINE_COLUMN} = $1 AND {WINDOW_COLUMN} IN "
     "(SELECT window_start FROM {commits} WHERE {overlapping} AND manifest_hash IS NOT NULL)"
 )
 _RESTATE = (
@@ -52,8 +53,7 @@ class SqlOwnership(SqlTable):
         )
 
     def _committed_around(self, session: Session, window: WindowSlice) -> list[tuple[object, ...]]:
-        around = [*commits.key_values(window), window.start - commits.LONGEST_WINDOW]
-        return session.rows(self._sql(commits.READ_OVERLAPPING), around)
+        return session.rows(self._sql(commits.READ_OVERLAPPING), commits.around_values(window))
 
     def _restate_or_refuse(self, session: Session, window: WindowSlice, restate: bool) -> int:
         """Windows with other bounds that overlap this one: given up with `restate`, else refused.
@@ -61,7 +61,7 @@ class SqlOwnership(SqlTable):
         Returns how many were given up. Their commit rows stay, without a load: those windows are
         skipped or continued no more.
         """
-        around = [*commits.key_values(window), window.start - commits.LONGEST_WINDOW]
+        around = commits.around_values(window)
         session.changed(self._sql(commits.LOCK_OVERLAPPING), around)
         committed = self._committed_around(session, window)
         if committed and not restate:
@@ -69,25 +69,24 @@ class SqlOwnership(SqlTable):
                 f"{self.name}: the window {window} {_listed(committed)}.", hint=_RESTATE
             )
         if committed:
-            names = {"pipeline": PIPELINE_COLUMN, "start": WINDOW_COLUMN}
-            session.changed(self._sql(_DISOWN, **names), around)
+            session.changed(self._sql(_DISOWN), around)
             session.changed(self._sql(commits.GIVE_UP_OVERLAPPING), around)
         return len(committed)
 
     def _refuse_shrinking(self, request: LoadRequest, rows_before: int) -> None:
         """A restated window has no commit row of its own to compare with; its old rows are."""
         most = request.max_shrink_percent
+        if not request.restate or most is None:
+            return
         rows = request.manifest.snapshot_count
-        if request.restate and most is not None and rows * 100 < rows_before * (100 - most):
+        if (gone := shrinkage(rows_before, rows, most)) is not None:
             raise ToleranceError(
                 f"The source holds {rows} rows of this window, the target {rows_before}: restating "
                 f"it would lose more than {most} %. The target keeps its rows.",
                 hint="If the rows are rightly gone, run the window with --force as well "
                 "(tag pipeline_platform/force: true).",
-                facts={"observed": rows, "expected": rows_before,
-                       "loss_percent": float(loss_percent(rows_before, rows)),
-                       "tolerance_percent": float(most)},
-            )  # fmt: skip
+                facts=gone.facts(),
+            )
 
     def _refuse_misfits(self, manifest: Manifest, table: TargetTable) -> None:
         reasons = [
@@ -115,23 +114,19 @@ class SqlOwnership(SqlTable):
         `restate`: all rows of this pipeline. `adopt`: rows that no pipeline loaded. Rows of another
         pipeline stay, and are refused: its commit row vouches for them.
         """
-        pipeline = self._quote(PIPELINE_COLUMN)
-        inside = {"field": self._quote(table.column(self._query_field.name).name)}
-        bounds = self._bounds(table, window)
+        field, bounds = self._field(table), self._bounds(table, window)
         restated = adopted = 0
         if restate:
-            statement = self._sql(_DELETE_RESTATED, **inside, pipeline=pipeline)
+            statement = self._sql(_DELETE_RESTATED, field=field)
             restated = session.changed(statement, [*bounds, window.pipeline_name])
         if adopt:
-            statement = self._sql(_DELETE_NOBODYS, **inside, pipeline=pipeline)
-            adopted = session.changed(statement, bounds)
+            adopted = session.changed(self._sql(_DELETE_NOBODYS, field=field), bounds)
         return {"rows_adopted": adopted, "rows_restated": restated}
 
     def _refuse_foreign(self, session: Session, table: TargetTable, window: WindowSlice) -> None:
         """Nothing may be left inside the window before its rows are inserted."""
-        inside = {"field": self._quote(table.column(self._query_field.name).name)}
-        bounds = self._bounds(table, window)
-        foreign = int(session.rows(self._sql(COUNT_INSIDE, **inside), bounds)[0][0])
+        statement = self._sql(COUNT_INSIDE, field=self._field(table))
+        foreign = int(session.rows(statement, self._bounds(table, window))[0][0])
         if foreign:
             raise PermanentError(
                 f"{self.name}: {foreign} rows of the window {window} were not loaded by it. "

@@ -263,13 +263,16 @@ class SqlTable(ABC):
     def _sql(self, template: str, **more: str) -> str:
         return template.format(**self._names, **more)
 
+    def _field(self, table: TargetTable) -> str:
+        return self._quote(table.column(self._query_field.name).name)
+
     def _bounds(self, table: TargetTable, window: WindowSlice) -> list[Any]:
         column = table.column(self._query_field.name)
         return list(self._query_field.bounds(window, column.arrow_type))
 
     def _count(self, session: Session, table: TargetTable, window: WindowSlice) -> TargetCounts:
         bounds = self._bounds(table, window)
-        field = self._quote(table.column(self._query_field.name).name)
+        field = self._field(table)
         if not table.has_metadata:
             inside = session.rows(self._sql(COUNT_INSIDE, field=field), bounds)
             return TargetCounts(0, int(inside[0][0]))

@@ -330,7 +330,7 @@ class SqlTarget(SqlOwnership):
         first, later = checks[:_AGGREGATES_AT_ONCE], checks[_AGGREGATES_AT_ONCE:]
         statement = self._sql(
             _COUNT_AND_SUMMARIZE,
-            field=self._quote(table.column(self._query_field.name).name),
+            field=self._field(table),
             aggregates="".join(f", {check.sql}" for check in first),
         )
         parameters = [*ours_values(window), *self._bounds(table, window)]
