@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_platform.tolerance import compare_hop, loss_percent
+from pipeline_platform.tolerance import compare_hop, loss_percent, shrinkage
 
 COUNTS = st.integers(0, 10**18)
 
@@ -78,3 +78,10 @@ def test_the_percent_is_the_exact_one_rounded_half_up(before: int, after: int) -
     shown = Fraction(loss_percent(before, after))
     if exact > Fraction(-999_999_999, 100):
         assert abs(shown - exact) <= Fraction(1, 200)
+
+
+@given(before=COUNTS, now=COUNTS, most=st.decimals(0, 100, places=2))
+def test_shrinkage_is_more_rows_gone_than_allowed(before: int, now: int, most: Decimal) -> None:
+    gone = shrinkage(before, now, most)
+    assert (gone is not None) == (now * 100 < before * (100 - most))
+    assert gone is None or gone.facts()["expected"] == before

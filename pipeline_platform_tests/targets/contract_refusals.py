@@ -30,6 +30,10 @@ from pipeline_platform_tests.targets.warehouse import (
     Warehouse,
 )
 
+HALVES = [
+    WindowSlice("orders", START + HOUR / 2 * half, START + HOUR / 2 * (half + 1)) for half in (0, 1)
+]
+
 
 class RefusalContract(TargetTests):
     def test_overlap_is_refused(
@@ -45,7 +49,7 @@ class RefusalContract(TargetTests):
                 target.load(staging.request(rows_of(3, window), window=window, adopt=True))
         assert warehouse.everything()[0] == before
         target.delete_window(WINDOW, 2)
-        half = WindowSlice("orders", START, START + HOUR / 2)
+        half = HALVES[0]
         target.load(staging.request(rows_of(3, half), window=half))
         assert warehouse.ids() == [0, 1, 2]
 
@@ -54,10 +58,7 @@ class RefusalContract(TargetTests):
     ) -> None:
         """An hour is cut into halves and put together again; at no moment is a row there twice."""
         target.load(staging.request(ROWS))
-        first, second = (
-            WindowSlice("orders", START + HOUR / 2 * half, START + HOUR / 2 * (half + 1))
-            for half in (0, 1)
-        )
+        first, second = HALVES
         neighbour = WindowSlice("orders", START + HOUR, START + 2 * HOUR)
         target.load(staging.request(rows_of(5, neighbour), window=neighbour))
         assert not target.check_window(first).passed
@@ -85,10 +86,7 @@ class RefusalContract(TargetTests):
     ) -> None:
         """The second half is restated; the first begins when the whole hour did."""
         target.load(staging.request(ROWS))
-        first, second = (
-            WindowSlice("orders", START + HOUR / 2 * half, START + HOUR / 2 * (half + 1))
-            for half in (0, 1)
-        )
+        first, second = HALVES
         target.load(staging.request(rows_of(2, second), window=second, restate=True))
         left = sum(row["created_at"] < first.end for row in ROWS)
         assert target.count(first) == TargetCounts(0, left)
@@ -106,7 +104,7 @@ class RefusalContract(TargetTests):
     ) -> None:
         target.load(staging.request(ROWS))
         before = warehouse.everything()[0]
-        half = WindowSlice("orders", START, START + HOUR / 2)
+        half = HALVES[0]
         request = staging.request([], window=half, restate=True, max_shrink_percent=Decimal(5))
         with pytest.raises(ToleranceError, match="restating it would lose more than 5 %"):
             target.load(request)
