@@ -4,8 +4,10 @@ One process at a time may hold a DuckDB file, readers included. So a connection 
 closed soon, and a file that another process holds is waited for.
 """
 
+import os
 import random
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -112,6 +114,11 @@ def duckdb_error(error: duckdb.Error, path: Path) -> PipelineError:
         return TransientError(message, hint="Try again.")
     if isinstance(error, (duckdb.DataError, duckdb.IntegrityError)):
         return DataError(message, hint="Compare the rows with the table's columns.")
+    if "not a valid DuckDB database" in text and _is_empty(path):
+        return PermanentError(
+            f"The DuckDB file {path} is empty: a process ended while it was being created.",
+            hint="Delete it; it is created anew.",
+        )
     if "does not exist" in text:
         return PermanentError(message, hint="Check the names of file, schema, table and columns.")
     return PermanentError(message, hint="See DuckDB's own message before trying again.")
@@ -124,7 +131,8 @@ def _open(path: Path, read_only: bool, deadline: float) -> duckdb.DuckDBPyConnec
             hint="Check `path`; relative paths count from the project folder.",
         )
     if not read_only:
-        _make_folder(path.parent)
+        if not path.exists():
+            _create(path)
         _written.add(path)
         let_go_of_reader(path)
     pause = _FIRST_PAUSE_SECONDS
@@ -148,6 +156,26 @@ def _open_now(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(path)
 
 
+def _create(path: Path) -> None:
+    """A new, empty database at `path`, unless another process was faster.
+
+    DuckDB creates a file before it locks and fills it: a process that looks at that moment, or any
+    process after a kill at that moment, finds a file that is no database. So it gets its name last.
+    """
+    _make_folder(path.parent)
+    unnamed = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        duckdb.connect(unnamed).close()
+        with suppress(FileExistsError):
+            os.link(unnamed, path)
+    except OSError:
+        return  # no hard links in this file system: DuckDB creates the file itself
+    except duckdb.Error as error:
+        raise duckdb_error(error, path) from error
+    finally:
+        unnamed.unlink(missing_ok=True)
+
+
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -156,6 +184,12 @@ def _make_folder(folder: Path) -> None:
             f"The folder {folder} of the DuckDB file cannot be created: {error.strerror}.",
             hint="Check `path` and the permissions of the folder above.",
         ) from error
+
+
+def _is_empty(path: Path) -> bool:
+    with suppress(OSError):
+        return path.stat().st_size == 0
+    return False
 
 
 def _is_lock(error: duckdb.Error) -> bool:

@@ -56,6 +56,63 @@ def test_a_writer_creates_file_and_folder_and_the_session_is_in_utc(tmp_path: Pa
         assert connection.execute("FROM t").fetchall() == []
 
 
+def test_a_new_file_has_its_name_only_when_it_is_a_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may look at any moment, and this one may die at any."""
+    path = tmp_path / "file.duckdb"
+    seen: list[bool] = []
+    connect = duckdb.connect
+
+    def watched(file: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+        seen.append(path.exists() and path.stat().st_size > 0)
+        assert path.exists() == (file == path)
+        return connect(file, read_only=read_only)
+
+    monkeypatch.setattr(duckdb, "connect", watched)
+    with connect_duckdb(path, lock_timeout_seconds=5) as connection:
+        connection.execute("CREATE TABLE t (a INTEGER)")
+    assert seen == [False, True]
+    assert [file.name for file in tmp_path.iterdir()] == ["file.duckdb"]
+
+
+def test_a_process_that_creates_the_file_first_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.duckdb"
+    connect = duckdb.connect
+
+    def other_is_faster(file: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+        if not path.exists():
+            with connect(path) as other:
+                other.execute("CREATE TABLE theirs (a INTEGER)")
+        return connect(file, read_only=read_only)
+
+    monkeypatch.setattr(duckdb, "connect", other_is_faster)
+    with connect_duckdb(path, lock_timeout_seconds=5) as connection:
+        assert connection.execute("FROM theirs").fetchall() == []
+
+
+def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    with connect_duckdb(tmp_path / "file.duckdb", lock_timeout_seconds=5) as connection:
+        connection.execute("CREATE TABLE t (a INTEGER)")
+    assert [file.name for file in tmp_path.iterdir()] == ["file.duckdb"]
+
+
+def test_an_empty_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "file.duckdb"
+    path.touch()
+    with (
+        pytest.raises(PermanentError, match=r"is empty.*Delete it"),
+        connect_duckdb(path, lock_timeout_seconds=5),
+    ):
+        pass
+
+
 def test_a_reader_of_a_missing_file(tmp_path: Path) -> None:
     missing = tmp_path / "none.duckdb"
     with (
