@@ -10,14 +10,11 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 
 IMPORT_PATH = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 SUPPORTED_LATER = (
-    "elasticsearch",
     "opensearch",
     "mysql",
     "http",
     "servicenow",
-    "s3",
     "gcs",
-    "snowflake",
     "bigquery",
 )
 _ALSO_KNOWN_AS = {"postgresql": "postgres", "pg": "postgres", "file": "local", "folder": "local"}

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
-from pipeline_platform.config.systems import SourceFields
+from pipeline_platform.config.system_fields import SourceFields
 from pipeline_platform.errors import ConfigurationError
 from pipeline_platform.movement import Prerequisite, WindowSlice
 from pipeline_platform.naming import column_names

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, TypeAdapter
 
-from pipeline_platform.config import phases, sections, systems
+from pipeline_platform.config import elasticsearch, phases, s3, sections, snowflake, systems
 from pipeline_platform.config.connections import Section
 from pipeline_platform.config.hashing import NOT_HASHED, hashed_settings
 from pipeline_platform.config.load import load_config, parse_config
@@ -19,12 +19,15 @@ from pipeline_platform.config.systems import StateSystem
 TEXT = REFERENCE_FILE.read_text(encoding="utf-8")
 SYSTEMS: dict[str, type[BaseModel]] = {
     "source_system, `type: duckdb`": systems.DuckDBSource,
+    "source_system, `type: elasticsearch`": elasticsearch.ElasticsearchSource,
     "source_system, `type: postgres`": systems.PostgresSource,
     "source_system, `type: package.module:Class`": systems.CustomSource,
     "stage_system, `type: local`": systems.LocalStage,
+    "stage_system, `type: s3`": s3.S3Stage,
     "stage_system, `type: package.module:Class`": systems.CustomStage,
     "target_system, `type: duckdb`": systems.DuckDBTarget,
     "target_system, `type: postgres`": systems.PostgresTarget,
+    "target_system, `type: snowflake`": snowflake.SnowflakeTarget,
     "target_system, `type: package.module:Class`": systems.CustomTarget,
 }
 MODELS: dict[str, type[BaseModel]] = {
@@ -36,6 +39,7 @@ MODELS: dict[str, type[BaseModel]] = {
     **SYSTEMS,
     "drive table, `type: duckdb`": systems.DuckDBState,
     "drive table, `type: postgres`": systems.PostgresState,
+    "drive table, `type: snowflake`": snowflake.SnowflakeState,
     "phases": phases.Phases,
     "`stale_pipeline_handling`": phases.StalePipelineHandling,
     "`audit`": phases.Audit,

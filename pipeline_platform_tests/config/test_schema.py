@@ -71,7 +71,7 @@ def test_what_the_model_accepts_the_schema_accepts(changes: dict[str, Any]) -> N
         ("source_system__query_field", None, "'query_field' is a required property"),
         ("source_system__tabel", "x", "'tabel' was unexpected"),
         ("source_system__batch_rows", 0, "less than the minimum of 1"),
-        ("target_system__type", "oracle", "one of duckdb, postgres, package.module:Class"),
+        ("target_system__type", "oracle", "one of duckdb, postgres, snowflake, package.module"),
         ("query_window__duration", "1x", "does not match"),
         ("phases__audit__enabled", False, "True was expected"),
         ("phases__audit__count_tolerances", {"stage_to_target_tolerance_percent": 101}, "maximum"),

@@ -1,0 +1,155 @@
+"""An Elasticsearch cluster, and documents of it as a source."""
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from typing_extensions import Self
+
+from pipeline_platform.config.connections import LOOPBACK, Section
+from pipeline_platform.config.fields import Duration, Identifier, refused
+from pipeline_platform.config.hashing import NOT_HASHED
+from pipeline_platform.config.secrets import OptionalSecret
+from pipeline_platform.config.system_fields import SourceFields
+
+_CREDENTIALS = ("user", "api_key", "bearer_token")
+
+
+def _several(value: Any) -> Any:
+    """One name, names with commas, or a list of names."""
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
+def _url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise refused("is not a URL, e.g. https://search.example.com:9200") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise refused("must be a URL with scheme, host and port, https://search.example.com:9200")
+    if parts.username is not None or parts.password is not None:
+        raise refused("must not hold credentials; use user and password, or api_key")
+    if parts.query or parts.fragment:
+        raise refused("must end with host, port and path")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise refused("http does not verify the server and is accepted for localhost only")
+    default = 443 if parts.scheme == "https" else 80
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}:{port or default}{parts.path.rstrip('/')}"
+
+
+Url = Annotated[str, Field(min_length=1, max_length=2048), BeforeValidator(_url)]
+IndexName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00\s,/?#]+$")]
+
+
+class ElasticsearchConnection(Section):
+    """An Elasticsearch cluster, versions 8 and 9."""
+
+    hosts: Annotated[tuple[Url, ...], BeforeValidator(_several)] = Field(
+        (),
+        description="URLs of nodes that answer searches, with port. Plain http is accepted for "
+        "localhost only.",
+        examples=[["https://search.example.com:9200"]],
+    )
+    cloud_id: str | None = Field(
+        None, description="Cloud id of a hosted deployment, instead of hosts.", max_length=1024
+    )
+    user: Annotated[Identifier | None, NOT_HASHED] = Field(
+        None, description="User for basic login, with password.", examples=["reader"]
+    )
+    password: Annotated[OptionalSecret, NOT_HASHED] = Field(
+        None, description="Reference to the user's password.", examples=["env:SEARCH_PASSWORD"]
+    )
+    api_key: Annotated[OptionalSecret, NOT_HASHED] = Field(
+        None,
+        description="Reference to an API key in its encoded form, instead of user and password.",
+        examples=["env:SEARCH_API_KEY"],
+    )
+    bearer_token: Annotated[OptionalSecret, NOT_HASHED] = Field(
+        None, description="Reference to a bearer token, instead of user and password."
+    )
+    ca_certs: Annotated[str | None, NOT_HASHED] = Field(
+        None,
+        description="File with the certificate authority to trust; default: the system's.",
+        examples=["certs/search-ca.pem"],
+    )
+    ca_fingerprint: Annotated[str | None, NOT_HASHED] = Field(
+        None,
+        pattern=r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$",
+        description="SHA-256 fingerprint of the server's certificate or its authority, which then "
+        "is the only one trusted.",
+    )
+    request_timeout_seconds: Annotated[float, NOT_HASHED] = Field(
+        120.0, gt=0, description="Seconds that one request may take."
+    )
+    busy_timeout_seconds: Annotated[float, NOT_HASHED] = Field(
+        300.0,
+        ge=0,
+        description="Seconds to go on trying, with growing pauses and smaller pages, while the "
+        "cluster says that it is too busy (429, 503, circuit breaker).",
+    )
+    compress: Annotated[bool, NOT_HASHED] = Field(
+        False,
+        description="Have responses compressed: a gain on links below about 50 MB/s, a loss on "
+        "faster ones.",
+    )
+
+    @field_validator("cloud_id")
+    @classmethod
+    def _hosts_or_cloud(cls, cloud_id: str | None, info: ValidationInfo) -> str | None:
+        if cloud_id is not None and info.data.get("hosts"):
+            raise refused("cannot stand beside hosts; use one of them")
+        return cloud_id
+
+    @model_validator(mode="after")
+    def _one_place_one_login(self) -> Self:
+        if not (self.hosts or self.cloud_id):
+            raise refused("nothing says where the cluster is: set hosts, or cloud_id")
+        if sum(getattr(self, name) is not None for name in _CREDENTIALS) > 1:
+            raise refused("more than one login: use user with password, api_key, or bearer_token")
+        if (self.user is None) != (self.password is None):
+            raise refused("user and password go together")
+        return self
+
+
+class ElasticsearchSource(SourceFields, ElasticsearchConnection):
+    """Documents of Elasticsearch indices, aliases, data streams or patterns."""
+
+    type: Literal["elasticsearch"] = Field(description="Connector.")
+    index: Annotated[tuple[IndexName, ...], BeforeValidator(_several)] = Field(
+        min_length=1,
+        description="Index, alias, data stream or pattern; several as a list.",
+        examples=["orders-*", ["orders-2025", "orders-2026"]],
+    )
+    query: dict[str, Any] | None = Field(
+        None,
+        description="Query in Elasticsearch's own language that documents must match beside the "
+        "window; it does not change the score or the order.",
+        examples=[{"term": {"country": "de"}}],
+    )
+    id_column: Identifier | None = Field(
+        None, description="Column for the document's _id; default: it is not read."
+    )
+    objects: Literal["json", "flatten"] = Field(
+        "json",
+        description="Objects in documents: one column of JSON text each, or one column per field "
+        "in them. Nested fields (arrays of objects) are JSON text in both.",
+    )
+    slices: Annotated[int | None, NOT_HASHED] = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Parallel readers of one window; default: as many as the indices have primary "
+        "shards, at most one per core.",
+    )
+    page_bytes: Annotated[int, NOT_HASHED] = Field(
+        8 << 20,
+        ge=64 << 10,
+        le=90 << 20,
+        description="Bytes that one response should have; the number of documents per page "
+        "follows. Bounds memory together with slices.",
+    )
+    keep_alive: Annotated[Duration, NOT_HASHED] = Field(
+        "5m", description="How long the server keeps the window's point in time between two pages."
+    )
