@@ -3,7 +3,15 @@
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import Self
 
 from pipeline_platform.config.connections import LOOPBACK, Section
@@ -12,12 +20,21 @@ from pipeline_platform.config.hashing import NOT_HASHED
 from pipeline_platform.config.secrets import OptionalSecret
 from pipeline_platform.config.system_fields import SourceFields
 
+_TEXT_OR_LIST = WithJsonSchema(
+    {"type": ["string", "array"], "items": {"type": "string"}, "minLength": 1}
+)
 _CREDENTIALS = ("user", "api_key", "bearer_token")
 
 
 def _several(value: Any) -> Any:
     """One name, names with commas, or a list of names."""
     return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
+def _not_empty(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise refused("must name at least one")
+    return names
 
 
 def _url(value: str) -> str:
@@ -46,7 +63,7 @@ IndexName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00
 class ElasticsearchConnection(Section):
     """An Elasticsearch cluster, versions 8 and 9."""
 
-    hosts: Annotated[tuple[Url, ...], BeforeValidator(_several)] = Field(
+    hosts: Annotated[tuple[Url, ...], BeforeValidator(_several), _TEXT_OR_LIST] = Field(
         (),
         description="URLs of nodes that answer searches, with port. Plain http is accepted for "
         "localhost only.",
@@ -117,8 +134,9 @@ class ElasticsearchSource(SourceFields, ElasticsearchConnection):
     """Documents of Elasticsearch indices, aliases, data streams or patterns."""
 
     type: Literal["elasticsearch"] = Field(description="Connector.")
-    index: Annotated[tuple[IndexName, ...], BeforeValidator(_several)] = Field(
-        min_length=1,
+    index: Annotated[
+        tuple[IndexName, ...], BeforeValidator(_several), AfterValidator(_not_empty), _TEXT_OR_LIST
+    ] = Field(
         description="Index, alias, data stream or pattern; several as a list.",
         examples=["orders-*", ["orders-2025", "orders-2026"]],
     )
