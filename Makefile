@@ -9,7 +9,7 @@ export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PATH := $(BIN):$(PATH)
 
-.PHONY: install demo test lint ui bench screenshots clean
+.PHONY: install demo demo-elasticsearch test lint ui bench screenshots clean
 
 install: $(VENV)/.installed
 
@@ -25,6 +25,9 @@ $(VENV)/.installed: pyproject.toml uv.lock
 
 demo: install  ## Move seven windows of real data and show what happened
 	@$(BIN)/python -m demo
+
+demo-elasticsearch: install  ## The same from Elasticsearch through S3 into Snowflake's test server
+	@$(BIN)/python -m demo.flagship
 
 lint: install  ## Style and types
 	$(BIN)/ruff check .

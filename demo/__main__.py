@@ -1,15 +1,11 @@
-"""The demo: seven days of flights across the change to daylight saving time, then one again."""
+"""The demo: seven days of flights from one DuckDB file into another, then one again."""
 
 import os
-from pathlib import Path
 
 from demo import load_flights
-from pipeline_platform.project import find_project
-from pipeline_platform.report import console, results_table, window_line
-from pipeline_platform.runner import run_window
+from demo.windows import demo_project, run_days
+from pipeline_platform.report import console
 
-PIPELINE = "flights"
-DAYS = [f"2013-03-{day:02d}" for day in range(7, 14)]
 GOODBYE = """
 The rows are in data/warehouse.duckdb, table analytics.flights; what happened is in the view
 pipeline_platform.pipeline_execution_drive of the same file. How to go on:
@@ -22,27 +18,13 @@ pipeline_platform.pipeline_execution_drive of the same file. How to go on:
 def main() -> int:
     """Run the demo from the project's folder; 0 if every window is right."""
     out = console()
-    project = find_project(Path(__file__).parent)
+    project = demo_project()
     os.chdir(project.root)
     rows = load_flights.main()
     out.print(f"{load_flights.DATABASE}: table flights, {rows:,} rows")
-    plan = project.pipeline(PIPELINE).pipeline.windows
-    windows = [plan.window_of_key(day) for day in DAYS]
-    results = []
-    with project.instance() as instance:
-        for number, window in enumerate(windows, 1):
-            progress = f"[{number}/{len(windows)}]"
-            with out.status(f"{progress} {PIPELINE} {window.key} ..."):
-                result = run_window(project, PIPELINE, window, instance)
-            results.append(result)
-            out.print(progress, window_line(PIPELINE, result))
-        out.print(results_table(PIPELINE, results))
-        if results[0].verdict == "SUCCESS":
-            out.print("Once more, what is right already:")
-            results.append(run_window(project, PIPELINE, windows[0], instance))
-            out.print(window_line(PIPELINE, results[-1]))
+    right = run_days(project, "flights", out)
     out.print(GOODBYE, markup=False)
-    return 0 if all(result.success for result in results) else 1
+    return 0 if right else 1
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pipeline_platform.config.attributes import (
     StateAttributes,
     load_attributes,
     load_state,
+    switched_off,
 )
 from pipeline_platform.config.load import LoadedConfig
 from pipeline_platform.drive_table.io_manager import (
@@ -52,11 +53,21 @@ class WindowedPipeline(dg.Component):
         return PipelineAttributes
 
     @classmethod
-    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
-        """Read the config; all its errors are reported at once, with file and line."""
+    def load(
+        cls, attributes: BaseModel | None, context: dg.ComponentLoadContext
+    ) -> "WindowedPipeline":
+        """Read the config; all its errors are reported at once, with file and line.
+
+        Of a pipeline that is off only a PipelineOff is left.
+        """
         assert isinstance(attributes, PipelineAttributes)
         values = context.resolution_context.resolve_value(attributes.root, as_type=dict)
-        return cls(load_attributes(values, context.path, project_root=Path(context.project_root)))
+        off = switched_off(values)
+        if off is not None:
+            return PipelineOff(off)
+        loaded = load_attributes(values, context.path, project_root=Path(context.project_root))
+        metadata = loaded.config.pipeline_metadata
+        return cls(loaded) if metadata.enabled else PipelineOff(metadata.pipeline_name)
 
     @property
     def job_name(self) -> str:
@@ -89,11 +100,23 @@ class WindowedPipeline(dg.Component):
         return ConfigPlace(self.loaded.path, Path(context.project_root), self.loaded.locate)
 
 
+class PipelineOff(WindowedPipeline):
+    """What is loaded of a pipeline with `enabled: false`: its name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Nothing."""
+        return dg.Definitions()
+
+
 @dg.scaffold_with(DriveTableScaffolder)
 class DriveTable(dg.Component):
     """The drive table of all pipelines: where the state of every run is kept.
 
-    `type` chooses the warehouse (duckdb or postgres); the other attributes are its connection.
+    `type` chooses the warehouse (duckdb, postgres or snowflake); the other attributes are its
+    connection. Give them inline, or `config:` with the path of a YAML file beside this one.
     """
 
     def __init__(self, state: dict[str, Any], base_dir: Path) -> None:
@@ -110,8 +133,9 @@ class DriveTable(dg.Component):
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
         """Read the connection; secrets stay references until they are used."""
         assert isinstance(attributes, StateAttributes)
-        values = context.resolution_context.resolve_value(attributes.root, as_type=dict)
-        return cls(load_state(values, context.path), Path(context.project_root))
+        resolve = context.resolution_context.resolve_value
+        state = load_state(dict(resolve(attributes.root)), context.path, resolve)
+        return cls(state, Path(context.project_root))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The IO manager under the key that every pipeline's assets use."""

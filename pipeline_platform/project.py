@@ -3,7 +3,7 @@
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline_platform.component import DriveTable, WindowedPipeline
+from pipeline_platform.component import DriveTable, PipelineOff, WindowedPipeline
 from pipeline_platform.config.layout import ProjectLayout, find_layout
 from pipeline_platform.drive_table.store import DriveStore
 from pipeline_platform.errors import ConfigurationError, PipelineError
@@ -57,12 +57,17 @@ class Project:
             return tree if tree is not None else dg.ComponentTree.for_project(self.root)
 
     @cached_property
-    def pipelines(self) -> Mapping[str, WindowedPipeline]:
-        """All pipelines by name; ConfigurationError if two have the same."""
+    def _all_pipelines(self) -> Sequence[WindowedPipeline]:
         with self._loading():
-            components = self.components.get_all_components(of_type=WindowedPipeline)
+            return self.components.get_all_components(of_type=WindowedPipeline)
+
+    @cached_property
+    def pipelines(self) -> Mapping[str, WindowedPipeline]:
+        """All pipelines that are not off, by name; ConfigurationError if two have the same."""
         found: dict[str, WindowedPipeline] = {}
-        for component in components:
+        for component in self._all_pipelines:
+            if isinstance(component, PipelineOff):
+                continue
             other = found.setdefault(component.pipeline.name, component)
             if other is not component:
                 raise ConfigurationError(
@@ -74,6 +79,13 @@ class Project:
 
     def pipeline(self, name: str) -> WindowedPipeline:
         """One pipeline; ConfigurationError lists the others if there is none of that name."""
+        off = {one.name for one in self._all_pipelines if isinstance(one, PipelineOff)}
+        if name in off and name not in self.pipelines:
+            raise ConfigurationError(
+                f"The pipeline {name!r} is off.",
+                hint="Its pipeline_metadata.enabled is false, or a variable that it asks for is "
+                "not set.",
+            )
         if name not in self.pipelines:
             known = ", ".join(sorted(self.pipelines)) or "none"
             raise ConfigurationError(

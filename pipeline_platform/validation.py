@@ -12,6 +12,7 @@ from pipeline_platform.config.attributes import (
     load_attributes,
     load_state,
     read_defs,
+    switched_off,
 )
 from pipeline_platform.config.load import LoadedConfig, load_config, project_folder, shown_path
 from pipeline_platform.config.problems import ConfigFileError, example_of
@@ -113,10 +114,14 @@ def _validate_component(
     elif not isinstance(attributes, Mapping):
         yield Finding(where, False, "attributes: must be a section with keys")
     elif kind == DRIVE_TABLE_TYPE:
-        load_state(dict(resolve_templates(attributes)), file)
+        load_state(dict(resolve_templates(attributes)), file, resolve_templates)
         yield Finding(where, True, "config of the drive table is valid")
     else:
         resolved = resolve_templates(attributes)
+        off = switched_off(resolved)
+        if off is not None:
+            yield Finding(where, True, f"pipeline {off} is off, its config is not checked")
+            return
         loaded = load_attributes(resolved, file.parent, project_folder(file))
         yield from _validate_config(loaded, connect=connect)
 

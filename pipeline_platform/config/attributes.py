@@ -1,13 +1,14 @@
 """The two doors of a config: inline attributes of a component, or a file of its own beside it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import RootModel, TypeAdapter, ValidationError
+from pydantic import RootModel, ValidationError
 
 from pipeline_platform.config.connections import Section
-from pipeline_platform.config.inline_schema import attributes_schema
+from pipeline_platform.config.inline_schema import attributes_schema, state_schema
 from pipeline_platform.config.load import (
     LoadedConfig,
     explained,
@@ -16,7 +17,13 @@ from pipeline_platform.config.load import (
     shown_path,
     unreadable,
 )
-from pipeline_platform.config.locations import Document, DocumentError, Locations, read_documents
+from pipeline_platform.config.locations import (
+    Document,
+    DocumentError,
+    Locations,
+    read_document,
+    read_documents,
+)
 from pipeline_platform.config.problems import ConfigFileError
 from pipeline_platform.config.systems import StateSystem
 from pipeline_platform.errors import ConfigurationError
@@ -24,6 +31,8 @@ from pipeline_platform.errors import ConfigurationError
 PIPELINE_TYPE = "pipeline_platform.WindowedPipeline"
 DRIVE_TABLE_TYPE = "pipeline_platform.DriveTable"
 DEFS_FILE = "defs.yaml"
+
+Resolve = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 class PipelineAttributes(RootModel[dict[str, Any]]):
@@ -40,14 +49,25 @@ class StateAttributes(RootModel[dict[str, Any]]):
 
     @classmethod
     def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
-        """The connection of one of the drive stores."""
-        return TypeAdapter[StateSystem](StateSystem).json_schema()
+        """The connection of one of the drive stores, or the file that holds it."""
+        return state_schema()
 
 
 class _DriveTableFile(Section):
     """A drive table's attributes where they stand in a defs.yaml."""
 
     attributes: StateSystem
+
+
+def switched_off(values: Mapping[str, Any]) -> str | None:
+    """The name of a pipeline whose attributes say `enabled: false`; None of any other.
+
+    Asked before they are read as a config: variables of a pipeline that is off need not be set.
+    """
+    metadata = values.get("pipeline_metadata")
+    if not isinstance(metadata, Mapping) or metadata.get("enabled") is not False:
+        return None
+    return str(metadata.get("pipeline_name"))
 
 
 def load_attributes(values: Mapping[str, Any], folder: Path, project_root: Path) -> LoadedConfig:
@@ -57,11 +77,7 @@ def load_attributes(values: Mapping[str, Any], folder: Path, project_root: Path)
     """
     defs_file = folder / DEFS_FILE if folder.is_dir() else folder
     if "config" in values:
-        if set(values) != {"config"}:
-            raise ConfigurationError(
-                f"{shown_path(defs_file)}: `config` and sections of a config exclude each other.",
-                hint="Keep the sections in the file that `config` names, or inline.",
-            )
+        _refuse_both_doors(values, shown_path(defs_file))
         return load_config(defs_file.parent / str(values["config"]))
     document = _document_of(defs_file, values)
     return parse_config(
@@ -74,13 +90,18 @@ def load_attributes(values: Mapping[str, Any], folder: Path, project_root: Path)
     )
 
 
-def load_state(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+def load_state(values: dict[str, Any], folder: Path, resolve: Resolve) -> dict[str, Any]:
     """The attributes of the drive table in `folder` if they are valid.
 
-    ConfigFileError lists what is wrong with them, with file and line. References stay references.
+    They stand inline, or in the file that `config` names, whose templates `resolve` resolves as
+    Dagster did those of the attributes. ConfigFileError lists what is wrong with
+    them, with file and line. References stay references.
     """
     defs_file = folder / DEFS_FILE if folder.is_dir() else folder
     where = shown_path(defs_file)
+    if "config" in values:
+        _refuse_both_doors(values, where)
+        return _state_in(defs_file.parent / str(values["config"]), resolve)
     nested = {"attributes": values}
     try:
         _DriveTableFile.model_validate(nested)
@@ -89,6 +110,31 @@ def load_state(values: dict[str, Any], folder: Path) -> dict[str, Any]:
         locations = document.locations if document else Locations()
         problems = explained(error, nested, where, locations, _DriveTableFile)
         raise ConfigFileError(where, problems) from None
+    return values
+
+
+def _refuse_both_doors(values: Mapping[str, Any], where: str) -> None:
+    if set(values) != {"config"}:
+        raise ConfigurationError(
+            f"{where}: `config` and sections of a config exclude each other.",
+            hint="Keep the sections in the file that `config` names, or inline.",
+        )
+
+
+def _state_in(path: Path, resolve: Resolve) -> dict[str, Any]:
+    where = shown_path(path)
+    try:
+        document = read_document(path)
+    except DocumentError as error:
+        raise unreadable(where, error) from None
+    values = dict(resolve(document.values))
+    nested = {"attributes": values}
+    try:
+        _DriveTableFile.model_validate(nested)
+    except ValidationError as error:
+        problems = explained(error, nested, where, document.locations.above(), _DriveTableFile)
+        inside = [replace(one, field=one.field.removeprefix("attributes.")) for one in problems]
+        raise ConfigFileError(where, inside) from None
     return values
 
 

@@ -154,6 +154,23 @@ class ElasticsearchSource(SourceFields, ElasticsearchConnection):
         description="Objects in documents: one column of JSON text each, or one column per field "
         "in them. Nested fields (arrays of objects) are JSON text in both.",
     )
+    json_fields: tuple[Identifier, ...] = Field(
+        (),
+        description="Fields staged as JSON text, exactly as the document has them, whatever their "
+        "mapping says: fields that hold lists, or values of several types.",
+        examples=[["tags"]],
+    )
+    nanosecond_fields: tuple[Identifier, ...] = Field(
+        (),
+        description="Date fields staged with nanoseconds instead of microseconds; years 1678 to "
+        "2262 only. Documents with more digits than are staged are rejected.",
+    )
+    unmapped_fields: Literal["column", "reject", "drop"] = Field(
+        "column",
+        description="Fields of documents that the mapping does not have. column: an object of JSON "
+        "text in the column unmapped_fields, if the mapping lets such fields in (dynamic false or "
+        "runtime); reject: the document is rejected; drop: they are not read.",
+    )
     slices: Annotated[int | None, NOT_HASHED] = Field(
         None,
         ge=1,

@@ -23,6 +23,7 @@ NOT_YET = "not_supported_yet"
 
 # The pattern that Dagster demands of an asset's owner.
 _EMAIL = r"^[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}$"
+_BUCKET_PLACE = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=-]+)*/?"
 _DURATION = r"^([0-9]+d ?)?([0-9]+h ?)?([0-9]+m ?)?([0-9]+s)?$"
 
 
@@ -97,9 +98,22 @@ def _local_path(value: str) -> str:
     return value
 
 
+def _archive_location(value: str) -> str:
+    if not value.startswith("s3://"):
+        return _local_path(value)
+    if not re.fullmatch(_BUCKET_PLACE, value) or {".", ".."} & set(value.split("/")):
+        raise refused("must be s3://bucket/prefix")
+    return value
+
+
 Identifier = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
 LocalPath = Annotated[
     str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$"), AfterValidator(_local_path)
+]
+ArchiveLocation = Annotated[
+    str,
+    Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$"),
+    AfterValidator(_archive_location),
 ]
 TimeZone = Annotated[str, AfterValidator(_zone)]
 Email = Annotated[str, Field(pattern=_EMAIL)]

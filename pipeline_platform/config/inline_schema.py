@@ -8,12 +8,33 @@ from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from pipeline_platform.config.fields import known_zones
 from pipeline_platform.config.pipeline import PipelineConfig, window_problem
+from pipeline_platform.config.systems import StateSystem
 
+_CONFIG_FILE = {
+    "type": "string",
+    "description": "YAML or JSON file with the config, beside this file.",
+}
+_TEMPLATE = {"type": "string", "pattern": r"\{\{.*\}\}"}
+_ABOUT = ("description", "default", "examples")
 _MINUTES_A_DAY = 24 * 60
 # One unit, or hours and minutes; odder sums of units are left to the model.
 _DECIDED_HERE = r"^([0-9]+[dhms]|[0-9]+h ?0*[0-5]?[0-9]m)$"
+
+
+def state_schema() -> dict[str, Any]:
+    """Either `config: FILE` alone, or the connection of one of the drive stores."""
+    schema = TypeAdapter[StateSystem](StateSystem).json_schema()
+    _accept_templates(schema)
+    return {
+        "$defs": schema.pop("$defs"),
+        "if": {"required": ["config"]},
+        "then": {"properties": {"config": _CONFIG_FILE}, "additionalProperties": False},
+        "else": schema,
+    }
 
 
 def attributes_schema() -> dict[str, Any]:
@@ -23,18 +44,28 @@ def attributes_schema() -> dict[str, Any]:
     zone = schema["$defs"]["Schedule"]["properties"]["timezone"]
     zone.update(_otherwise({"enum": sorted(_zones())}, "an IANA time zone, e.g. Europe/Berlin"))
     _explain_duration(schema["$defs"]["QueryWindow"]["properties"]["duration"])
+    _accept_templates(schema)
     return {
         **{key: value for key, value in schema.items() if key not in (*sections, "title")},
         "properties": {
-            "config": {
-                "type": "string",
-                "description": "YAML or JSON file with the config, beside this file.",
-            },
+            "config": _CONFIG_FILE,
             **sections["properties"],
         },
         "if": {"not": {"required": ["config"]}},
         "then": {"required": sections["required"], "allOf": [_durations_outside_utc()]},
     }
+
+
+def _accept_templates(schema: dict[str, Any]) -> None:
+    """Let every setting be a template; what it gives, the model checks when it is loaded."""
+    for section in (schema, *schema.get("$defs", {}).values()):
+        for name, setting in section.get("properties", {}).items():
+            if "$ref" not in setting and name != "type":
+                section["properties"][name] = {
+                    **{key: setting[key] for key in _ABOUT if key in setting},
+                    "if": _TEMPLATE,
+                    "else": setting,
+                }
 
 
 def _explain_duration(field: dict[str, Any]) -> None:

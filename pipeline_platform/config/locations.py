@@ -58,8 +58,9 @@ _Loader.yaml_implicit_resolvers = {
 class Locations:
     """Finds the line and column of a field in a document."""
 
-    def __init__(self, root: yaml.Node | None = None) -> None:
+    def __init__(self, root: yaml.Node | None = None, *, skipped: int = 0) -> None:
         self._root = root
+        self._skipped = skipped
 
     def find(self, path: Sequence[str | int], *, key: bool = False) -> Position | None:
         """Where a field's value stands, or its key where the value is a section or `key` is true.
@@ -67,7 +68,7 @@ class Locations:
         Of a field that is missing, the key of the innermost section there is. None without a file.
         """
         node, found = self._root, self._root
-        for step in path:
+        for step in path[self._skipped :]:
             pair = _child(node, step)
             if pair is None:
                 return _position(found)
@@ -83,6 +84,10 @@ class Locations:
             pair = _child(node, step)
             node = pair[1] if pair else None
         return Locations(node)
+
+    def above(self) -> "Locations":
+        """The locations of a document in which this one would be a section."""
+        return Locations(self._root, skipped=self._skipped + 1)
 
 
 @dataclass(frozen=True)

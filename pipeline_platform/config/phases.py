@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline_platform.config.connections import Section
-from pipeline_platform.config.fields import Duration, LocalPath, Percent, not_yet, refused
+from pipeline_platform.config.fields import ArchiveLocation, Duration, Percent, not_yet, refused
 
 
 class PhaseSettings(Section):
@@ -100,10 +100,12 @@ class StageCleaning(PhaseSettings):
     archive_before_delete: bool = Field(
         False, description="Copy staged windows to archive_location before they are deleted."
     )
-    archive_location: LocalPath | None = Field(
+    archive_location: ArchiveLocation | None = Field(
         None,
         validate_default=True,
-        description="Folder for archived windows. Relative paths count from the project folder.",
+        description="Where archived windows go. Of a local stage a folder, relative ones count "
+        "from the project folder; of an s3 stage s3://bucket/prefix, reached with the stage's "
+        "credentials, or a prefix of the stage's own bucket.",
         examples=["data/archive"],
     )
     delete_after_days: int = Field(

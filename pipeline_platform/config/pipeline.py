@@ -12,6 +12,7 @@ from pipeline_platform.config.connections import Section
 from pipeline_platform.config.fields import refused
 from pipeline_platform.config.hashing import digest, hashed_settings
 from pipeline_platform.config.phases import Phases
+from pipeline_platform.config.s3 import S3Stage
 from pipeline_platform.config.sections import (
     Monitoring,
     PipelineMetadata,
@@ -19,7 +20,7 @@ from pipeline_platform.config.sections import (
     Retry,
     Schedule,
 )
-from pipeline_platform.config.systems import SourceSystem, StageSystem, TargetSystem
+from pipeline_platform.config.systems import LocalStage, SourceSystem, StageSystem, TargetSystem
 from pipeline_platform.errors import ConfigurationError
 from pipeline_platform.moment import parse_time_to_seconds
 from pipeline_platform.naming import safe_column_name
@@ -93,6 +94,22 @@ class PipelineConfig(Section):
             details = InitErrorDetails(type=refused(problem), loc=("duration",), input=None)
             raise ValidationError.from_exception_data("query_window", [details])
         return window
+
+    @field_validator("phases")
+    @classmethod
+    def _archive_is_like_the_stage(cls, phases: Phases, info: ValidationInfo) -> Phases:
+        archive = phases.stage_cleaning.archive_location
+        stage = info.data.get("stage_system")
+        problem = None
+        if archive is not None and isinstance(stage, LocalStage) and "://" in archive:
+            problem = "must be a path on this machine, like the stage"
+        if archive is not None and isinstance(stage, S3Stage) and archive.startswith("/"):
+            problem = "must be s3://bucket/prefix, or a prefix of the stage's own bucket"
+        if problem:
+            where = ("stage_cleaning", "archive_location")
+            details = InitErrorDetails(type=refused(problem), loc=where, input=None)
+            raise ValidationError.from_exception_data("phases", [details])
+        return phases
 
     def window_plan(self) -> WindowPlan:
         """The windows of the pipeline, `[start, end)`."""

@@ -86,6 +86,8 @@ def explain(
     name = path[-1] if path else ""
     if error["type"] == "extra_forbidden" and section is not None:
         problem, name, field = _unknown_key(name, section, model)
+    elif error["type"] == "string_type" and _value_at(values, error["loc"]) is None:
+        problem = "has no value; where it is a template, set the variable that it asks for"
     else:
         problem = _TEXTS.get(error["type"]) or _plain(error)
     return problem, _example(name, field, as_json)
@@ -94,6 +96,15 @@ def explain(
 def example_of(section: type[BaseModel], key: str, *, as_json: bool = False) -> str:
     """An example of one field, as a line of the config."""
     return _example(key, _fields_by_key(section).get(key), as_json)
+
+
+def _value_at(values: Any, path: Sequence[int | str]) -> Any:
+    for step in path:
+        try:
+            values = values[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return values
 
 
 def _plain(error: ErrorDetails) -> str:

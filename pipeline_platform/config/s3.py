@@ -41,7 +41,9 @@ class S3Connection(Section):
         examples=["env:STAGE_ACCESS_KEY_ID"],
     )
     secret_access_key: Annotated[OptionalSecret, NOT_HASHED] = Field(
-        None, description="Reference to the access key's secret, with access_key_id."
+        None,
+        validate_default=True,
+        description="Reference to the access key's secret, with access_key_id.",
     )
     session_token: Annotated[OptionalSecret, NOT_HASHED] = Field(
         None, description="Reference to the session token of temporary credentials."
@@ -60,7 +62,8 @@ class S3Connection(Section):
     )
     ca_certs: Annotated[str | None, NOT_HASHED] = Field(
         None,
-        description="File with the certificate authority to trust; default: the system's.",
+        description="File with the certificate authority to trust; default: AWS_CA_BUNDLE, or "
+        "the public authorities.",
         examples=["certs/objects-ca.pem"],
     )
     server_side_encryption: Annotated[Literal["AES256", "aws:kms"] | None, NOT_HASHED] = Field(
@@ -82,9 +85,26 @@ class S3Connection(Section):
     @field_validator("secret_access_key")
     @classmethod
     def _whole_key(cls, secret: OptionalSecret, info: ValidationInfo) -> OptionalSecret:
-        if secret is not None and info.data.get("access_key_id") is None:
+        key = info.data.get("access_key_id")
+        if secret is not None and key is None:
             raise refused("needs access_key_id beside it")
+        if secret is None and key is not None:
+            raise refused("is missing; access_key_id needs it")
         return secret
+
+    @field_validator("session_token")
+    @classmethod
+    def _token_of_a_key(cls, token: OptionalSecret, info: ValidationInfo) -> OptionalSecret:
+        if token is not None and info.data.get("access_key_id") is None:
+            raise refused("needs access_key_id beside it")
+        return token
+
+    @field_validator("profile")
+    @classmethod
+    def _profile_or_key(cls, profile: str | None, info: ValidationInfo) -> str | None:
+        if profile is not None and info.data.get("access_key_id") is not None:
+            raise refused("cannot stand beside access_key_id; use one of them")
+        return profile
 
     @field_validator("kms_key_id")
     @classmethod
@@ -105,3 +125,10 @@ class S3Stage(StageFields, S3Connection):
         description="Keys of the stage begin with it.",
         examples=["pipeline_platform/stage"],
     )
+
+    @field_validator("prefix")
+    @classmethod
+    def _prefix_leads_nowhere_else(cls, prefix: str) -> str:
+        if {".", ".."} & set(prefix.split("/")):
+            raise refused("must not hold . or .. as a folder")
+        return prefix

@@ -30,6 +30,12 @@ class PipelineMetadata(Section):
         "letters, digits and underscores, at most 63.",
         examples=["orders"],
     )
+    enabled: bool = Field(
+        True,
+        description="false: the pipeline has no assets and no sensor, and the rest of its config "
+        "is not read. Its windows and their state stay as they are.",
+        examples=["{{ env.ORDERS_HOST is not none }}"],
+    )
     pipeline_description: str = Field(
         "",
         description="What the pipeline does, for people; shown at the assets.",

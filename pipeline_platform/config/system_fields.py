@@ -113,6 +113,14 @@ class StageFields(Section):
     rows_per_file: Annotated[int, NOT_HASHED] = Field(
         5_000_000, ge=1, description="Rows after which a new Parquet file is begun."
     )
+    bytes_per_file: Annotated[int, NOT_HASHED] = Field(
+        200_000_000,
+        ge=1_000,
+        le=5_000_000_000,
+        description="Compressed bytes after which a new Parquet file is begun, at the end of a "
+        "row group. After 500 files of a window they grow, so that a terabyte makes at most "
+        "1,000.",
+    )
     rows_per_group: Annotated[int, NOT_HASHED] = Field(
         122_880, ge=1, description="Rows per Parquet row group; bounds memory while writing."
     )
