@@ -9,7 +9,8 @@ export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PATH := $(BIN):$(PATH)
 
-.PHONY: install demo demo-elasticsearch test lint ui bench screenshots clean
+.PHONY: install demo demo-elasticsearch test lint ui bench bench-elasticsearch \
+  verify-snowflake screenshots clean
 
 install: $(VENV)/.installed
 
@@ -35,6 +36,7 @@ lint: install  ## Style and types
 	$(BIN)/mypy
 
 test: lint  ## Everything; servers are started by the tests
+	@$(BIN)/python -m pipeline_platform_tests.servers
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
 
 ui: install  ## Dagster's UI and daemon on 127.0.0.1:3000, with the demo in place
@@ -44,6 +46,12 @@ ui: install  ## Dagster's UI and daemon on 127.0.0.1:3000, with the demo in plac
 
 bench: install  ## Speed, as ratios to bare loads and as laws; takes about ten minutes
 	$(BIN)/python -m benchmarks
+
+bench-elasticsearch: install  ## The same for Elasticsearch, beside other tools; starts a server
+	$(BIN)/python -m benchmarks --part elasticsearch
+
+verify-snowflake: install  ## What only a real account can show; see docs/snowflake.md
+	$(BIN)/python -m pipeline_platform.verify_snowflake
 
 screenshots: install  ## Take the pictures of docs/images anew, in a real browser
 	$(BIN)/python -m pipeline_platform_tests.ui.screenshots

@@ -1,11 +1,35 @@
-"""Fixtures of all tests: one PostgreSQL per session, one database per test."""
+"""Fixtures of all tests: servers once per session, started when a test asks for one.
+
+Each test gets a database, an index or a bucket of its own.
+"""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from hypothesis import settings
 
+from pipeline_platform_tests.servers.elasticsearch import (
+    ElasticsearchCluster,
+    ElasticsearchServer,
+    SecuredElasticsearch,
+)
+from pipeline_platform_tests.servers.elasticsearch import elasticsearch_server as new_elasticsearch
+from pipeline_platform_tests.servers.fakesnow import snowflake_server as new_snowflake_server
+from pipeline_platform_tests.servers.http_proxy import HttpProxy
+from pipeline_platform_tests.servers.left_out import (
+    in_environment,
+    or_left_out,
+    pytest_terminal_summary,
+)
+from pipeline_platform_tests.servers.logs import pytest_runtest_makereport
 from pipeline_platform_tests.servers.postgres import Database, PostgresServer
+from pipeline_platform_tests.servers.s3 import S3Bucket, S3Server
+from pipeline_platform_tests.servers.snowflake import SnowflakeDatabase, SnowflakeServer
+from pipeline_platform_tests.servers.toxiproxy import Toxiproxy, toxiproxy_server
+from pipeline_platform_tests.servers.versitygw import s3_server as new_s3_server
+
+__all__ = ["pytest_runtest_makereport", "pytest_terminal_summary"]
 
 # The first example of a test may pay for an import; time is not what these tests are about.
 settings.register_profile("tests", deadline=None, database=None)
@@ -23,3 +47,75 @@ def postgres(postgres_server: PostgresServer) -> Iterator[Database]:
     database = postgres_server.new_database()
     yield database
     postgres_server.drop(database)
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_server() -> Iterator[ElasticsearchServer]:
+    """One node without security."""
+    with or_left_out(new_elasticsearch()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_nodes() -> Iterator[ElasticsearchCluster]:
+    with or_left_out(ElasticsearchCluster()) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def elasticsearch_cluster(
+    elasticsearch_nodes: ElasticsearchCluster,
+) -> Iterator[ElasticsearchCluster]:
+    """Two nodes; a test may kill the second, it is started again afterwards."""
+    yield elasticsearch_nodes
+    elasticsearch_nodes.repair()
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_secured() -> Iterator[SecuredElasticsearch]:
+    """One node with TLS and login."""
+    with or_left_out(SecuredElasticsearch()) as server, in_environment(server.environment):
+        yield server
+
+
+@pytest.fixture
+def elasticsearch_proxy(elasticsearch_server: ElasticsearchServer) -> Iterator[HttpProxy]:
+    """A proxy before the node, without faults as yet."""
+    with HttpProxy(elasticsearch_server.url, elasticsearch_server.ca_file) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    with or_left_out(new_s3_server()) as server, in_environment(server.environment):
+        yield server
+
+
+@pytest.fixture
+def s3_bucket(s3_server: S3Server) -> Iterator[S3Bucket]:
+    bucket = s3_server.new_bucket()
+    yield bucket
+    bucket.drop()
+
+
+@pytest.fixture(scope="session")
+def snowflake_server(request: pytest.FixtureRequest) -> Iterator[SnowflakeServer]:
+    """It reads `s3://` stages from `s3_server`, where this machine can run that."""
+    s3: S3Server | None = None
+    with suppress(pytest.skip.Exception):
+        s3 = request.getfixturevalue("s3_server")
+    with or_left_out(new_snowflake_server(s3)) as server, in_environment(server.environment):
+        yield server
+
+
+@pytest.fixture
+def snowflake_database(snowflake_server: SnowflakeServer) -> Iterator[SnowflakeDatabase]:
+    database = snowflake_server.new_database()
+    yield database
+    snowflake_server.drop(database)
+
+
+@pytest.fixture(scope="session")
+def toxiproxy() -> Iterator[Toxiproxy]:
+    with or_left_out(toxiproxy_server()) as server:
+        yield server

@@ -3,7 +3,6 @@
 import fcntl
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +10,12 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
+from pipeline_platform_tests.servers.availability import Needs, is_ci
+from pipeline_platform_tests.servers.install import InstallFailedError, run
+
 VARIABLE = "PIPELINE_PLATFORM_CHROMIUM"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-HOW_TO_GET_IT = f"apt install chromium, or set {VARIABLE} to the path of a Chrome"
-INSTALL_SECONDS = 600.0
+NEEDS = Needs("a browser", f"install Chromium or Chrome, or set {VARIABLE} to its path")
 ARGUMENTS = (
     "--disable-gpu",
     "--disable-quic",
@@ -25,40 +26,38 @@ ARGUMENTS = (
 )
 
 
-class NoChromiumError(Exception):
-    """There is no browser, and it is not for the tests to install one."""
-
-
-def chromium_path() -> str:
+def chromium_path() -> Path:
     """Path of the browser; with CI=true it is installed where it is missing.
 
-    Raises NoChromiumError on a machine without one, RuntimeError if it cannot be installed or
-    the variable names no program.
+    Raises MissingServerError on a machine without one, RuntimeError if the variable names no
+    program.
     """
-    chosen = os.environ.get(VARIABLE)
-    if chosen:
-        if found := shutil.which(chosen):
-            return found
-        raise RuntimeError(f"{VARIABLE} is {chosen}, which is not a program.")
-    if found := _on_path():
-        return found
-    if os.environ.get("CI", "").lower() != "true":
-        raise NoChromiumError(f"no Chromium or Chrome found; {HOW_TO_GET_IT}")
-    _install()
-    if found := _on_path():
-        return found
-    raise RuntimeError(f"No browser, although apt-get installed chromium: {HOW_TO_GET_IT}.")
+    return NEEDS.install_here(_chosen_or_found)
 
 
 @contextmanager
-def chromium(path: str) -> Iterator[Browser]:
-    """A headless browser; it is closed at the end."""
+def chromium() -> Iterator[Browser]:
+    """A headless browser; it is closed at the end. Raises as `chromium_path` does."""
+    path = chromium_path()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         try:
             yield browser
         finally:
             browser.close()
+
+
+def _chosen_or_found() -> Path:
+    chosen = os.environ.get(VARIABLE)
+    if chosen:
+        if found := shutil.which(chosen):
+            return Path(found)
+        raise RuntimeError(f"{VARIABLE} is {chosen}, which is not a program.")
+    if is_ci() and not _on_path():
+        _install()
+    if found := _on_path():
+        return Path(found)
+    raise InstallFailedError("no Chromium or Chrome found")
 
 
 def _on_path() -> str | None:
@@ -72,13 +71,5 @@ def _install() -> None:
         fcntl.flock(held, fcntl.LOCK_EX)
         if _on_path():
             return
-        if shutil.which("apt-get") is None:
-            raise RuntimeError(f"No browser, and no apt-get to install one: {HOW_TO_GET_IT}.")
         for command in (["apt-get", "update"], ["apt-get", "install", "-y", "chromium"]):
-            done = subprocess.run(
-                command,
-                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-                capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False,
-            )  # fmt: skip
-            if done.returncode:
-                raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+            run(command, lock.parent, {"DEBIAN_FRONTEND": "noninteractive"})

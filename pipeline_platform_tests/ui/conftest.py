@@ -1,6 +1,6 @@
 """Fixtures of the browser tests: one project with the demo's data, a fresh page per test.
 
-On a machine without a browser the tests are left out; pytest's last lines say so (`-ra`).
+On a machine without a browser the tests are left out; pytest's last lines say so.
 """
 
 import sys
@@ -10,19 +10,16 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from pipeline_platform_tests.servers.chromium import NoChromiumError, chromium, chromium_path
+from pipeline_platform_tests.servers.chromium import chromium
 from pipeline_platform_tests.servers.dagster_project import DagsterProject
+from pipeline_platform_tests.servers.left_out import or_left_out
 from pipeline_platform_tests.ui.dagster_ui import WIDE, DagsterUI
 from pipeline_platform_tests.ui.flights_project import flights_project
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    try:
-        path = chromium_path()
-    except NoChromiumError as missing:
-        pytest.skip(f"the browser tests are left out: {missing}")
-    with chromium(path) as browser:
+    with or_left_out(chromium()) as browser:
         yield browser
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from playwright.sync_api import FloatRect, ViewportSize
 
 from pipeline_platform_tests.fresh_clone import ROOT
-from pipeline_platform_tests.servers.chromium import chromium, chromium_path
+from pipeline_platform_tests.servers.chromium import chromium
 from pipeline_platform_tests.ui.dagster_ui import BACKFILL_SECONDS, WIDE, DagsterUI
 from pipeline_platform_tests.ui.flights_project import POISONED_DAY, flights_project
 
@@ -65,7 +65,7 @@ PICTURES: Mapping[str, Callable[[DagsterUI], FloatRect]] = {
 def main() -> None:
     """Start everything, run the demo, and write the pictures to docs/images."""
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, chromium(chromium_path()) as browser:
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         project = flights_project(Path(folder) / "clone")
         print(project.command("-m", "demo"))
         with project:
