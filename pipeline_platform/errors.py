@@ -3,7 +3,8 @@
     PipelineError
     ├── TransientError            retried after a backoff
     │   ├── WindowHeldError       another run holds the window: no claim, no drive row
-    │   └── ClaimLostError        this run's claim was taken over: it must not write any more
+    │   ├── ClaimLostError        this run's claim was taken over: it must not write any more
+    │   └── SnapshotLostError     the source's snapshot is gone: read again in the same run
     ├── PermanentError            fails now, a person has to act
     ├── ConfigurationError        refused before anything runs
     └── DataError                 the rows are not what they must be
@@ -55,6 +56,10 @@ class WindowHeldError(TransientError):
 
 class ClaimLostError(TransientError):
     """The window's epoch moved on: another run took the window over."""
+
+
+class SnapshotLostError(TransientError):
+    """The source's snapshot ended before all its rows were read; a new one starts from zero."""
 
 
 class PermanentError(PipelineError):

@@ -22,9 +22,17 @@ RESTATED = "RESTATED"
 # Called between batches; raises ClaimLostError when the run must not go on.
 StillOurs = Callable[[], None]
 
+# Opens the location of a staged file; the caller closes. OSError if there is none.
+OpenFile = Callable[[str], pa.NativeFile]
+
 
 def _always_ours() -> None:
     """For callers without a claim to lose."""
+
+
+def open_local(location: str) -> pa.NativeFile:
+    """A file of this machine."""
+    return pa.OSFile(location)
 
 
 @dataclass(frozen=True)
@@ -212,7 +220,8 @@ class TargetCounts:
 class LoadRequest:
     """One load: replace the window's rows by those of the manifest, at this epoch.
 
-    files: readable locations of the manifest's Parquet files, in order (local paths or URIs).
+    files: locations of the manifest's Parquet files, in order: local paths, or URIs that `open`
+    reads with the stage's credentials.
     """
 
     manifest: Manifest
@@ -227,6 +236,8 @@ class LoadRequest:
     """Asked between files and once more before the commit."""
     config_hashes: dict[str, str] | None = None
     """Of the config that loads; the target may have changed since staging. None: the manifest's."""
+    open: OpenFile = open_local
+    """The stage's way to read one of `files`."""
 
 
 @dataclass(frozen=True)

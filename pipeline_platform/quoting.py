@@ -4,9 +4,14 @@ Names that come from a source or a config are hostile input; values are never qu
 are bound.
 """
 
+import re
+
 from pipeline_platform.errors import ConfigurationError
 
 POSTGRES_MAX_BYTES = 63
+SNOWFLAKE_MAX_CHARACTERS = 255
+
+_FOLDED_BY_SNOWFLAKE = re.compile(r"[a-z_][a-z0-9_$]*")
 
 
 def quote_duckdb(name: str) -> str:
@@ -23,6 +28,23 @@ def quote_postgres(name: str) -> str:
             hint="Choose a shorter name.",
         )
     return _double_quoted(name)
+
+
+def fold_snowflake(name: str) -> str:
+    """The name as Snowflake stores it: `orders` is ORDERS; any other than a plain lower-case name
+    is kept as written."""
+    return name.upper() if _FOLDED_BY_SNOWFLAKE.fullmatch(name) else name
+
+
+def quote_snowflake(name: str) -> str:
+    """A Snowflake identifier, in the warehouse's own case (`fold_snowflake`)."""
+    if len(name) > SNOWFLAKE_MAX_CHARACTERS:
+        raise ConfigurationError(
+            f"The name {name[:40]!r}... has {len(name)} characters; "
+            f"Snowflake takes {SNOWFLAKE_MAX_CHARACTERS}.",
+            hint="Choose a shorter name.",
+        )
+    return _double_quoted(fold_snowflake(name))
 
 
 def _double_quoted(name: str) -> str:

@@ -190,7 +190,7 @@ def test_commands_of_dg_and_make_exist(name: str) -> None:
     dg: Any = importlib.import_module("dagster_dg_cli.cli").create_dg_cli()
     context = dg.make_context("dg", [], resilient_parsing=True)
     for line in DOCUMENTS[name].code_lines():
-        for target in re.findall(r"^make ([a-z]+)", line):
+        for target in re.findall(r"^make ([a-z-]+)", line):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), line
         for words in re.findall(r"^dg ([a-z]+(?: [a-z]+)?)", line):
             found = dg

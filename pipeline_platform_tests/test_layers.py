@@ -13,12 +13,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "tolerance", "moment", "window", "record", "execution", "movement", "query_field",
      "naming", "quoting", "fault_points"),
     ("config", "duckdb_connection", "duckdb_kept_open", "postgres_connection",
-     "elasticsearch_connection", "s3_connection", "snowflake_connection", "connectors"),
+     "elasticsearch_connection", "s3_connection", "s3_errors", "snowflake_connection",
+     "snowflake_session", "snowflake_errors", "connectors"),
     ("sources", "stages", "targets", "drive_table"),
     ("flow",),
     ("partitions", "automation"),
     ("scaffold", "component", "__init__"),
-    ("definitions", "project", "runner", "validation", "backfill", "report", "cli"),
+    ("definitions", "project", "runner", "validation", "backfill", "report", "cli",
+     "verify_snowflake"),
 )  # fmt: skip
 MAY_IMPORT_DAGSTER = (
     "flow", "drive_table.io_manager", "component", "partitions", "automation", "scaffold",

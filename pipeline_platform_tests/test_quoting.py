@@ -4,7 +4,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline_platform.errors import ConfigurationError
-from pipeline_platform.quoting import quote_duckdb, quote_postgres
+from pipeline_platform.quoting import (
+    fold_snowflake,
+    quote_duckdb,
+    quote_postgres,
+    quote_snowflake,
+)
 from pipeline_platform_tests.servers.postgres import Database
 
 HOSTILE = [
@@ -45,7 +50,7 @@ def test_any_name_goes_through_postgres_or_is_refused(session: Database, name: s
         assert [column.name for column in cursor.description] == [name]
 
 
-@pytest.mark.parametrize("quote", [quote_duckdb, quote_postgres])
+@pytest.mark.parametrize("quote", [quote_duckdb, quote_postgres, quote_snowflake])
 def test_names_that_cannot_be_are_refused(quote: "type[str]") -> None:
     for name in ("", "a\x00b"):
         with pytest.raises(ConfigurationError):
@@ -58,3 +63,41 @@ def test_postgres_never_cuts_a_name() -> None:
         with pytest.raises(ConfigurationError, match="63"):
             quote_postgres(name)
     assert quote_duckdb("x" * 256) == '"' + "x" * 256 + '"'
+
+
+@pytest.mark.parametrize(
+    ("name", "quoted"),
+    [
+        ("orders", '"ORDERS"'),
+        ("_pipeline_name", '"_PIPELINE_NAME"'),
+        ("a1$b", '"A1$B"'),
+        ("ORDERS", '"ORDERS"'),
+        ("Orders", '"Orders"'),
+        ("two words", '"two words"'),
+        ("1st", '"1st"'),
+        ("größe", '"größe"'),
+        ("orders\n", '"orders\n"'),
+        ('a"; DROP TABLE x; --', '"a""; DROP TABLE x; --"'),
+    ],
+)
+def test_snowflake_folds_plain_lower_case_only(name: str, quoted: str) -> None:
+    assert quote_snowflake(name) == quoted
+    assert quote_snowflake(fold_snowflake(name)) == quoted
+
+
+@given(NAMES)
+def test_any_name_stays_one_snowflake_identifier(name: str) -> None:
+    try:
+        quoted = quote_snowflake(name)
+    except ConfigurationError:
+        assert len(name) > 255
+        return
+    assert quoted[0] == quoted[-1] == '"'
+    assert quoted[1:-1].replace('""', "").count('"') == 0
+    assert quoted[1:-1].replace('""', '"') == fold_snowflake(name)
+
+
+def test_snowflake_never_cuts_a_name() -> None:
+    assert quote_snowflake("ö" * 255) == '"' + "ö" * 255 + '"'
+    with pytest.raises(ConfigurationError, match="255"):
+        quote_snowflake("a" * 256)

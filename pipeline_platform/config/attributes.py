@@ -110,7 +110,12 @@ def load_state(values: dict[str, Any], folder: Path, resolve: Resolve) -> dict[s
         locations = document.locations if document else Locations()
         problems = explained(error, nested, where, locations, _DriveTableFile)
         raise ConfigFileError(where, problems) from None
-    return values
+    return _given(values)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what a template left empty: Dagster takes no None in a resource's settings."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _refuse_both_doors(values: Mapping[str, Any], where: str) -> None:
@@ -135,7 +140,7 @@ def _state_in(path: Path, resolve: Resolve) -> dict[str, Any]:
         problems = explained(error, nested, where, document.locations.above(), _DriveTableFile)
         inside = [replace(one, field=one.field.removeprefix("attributes.")) for one in problems]
         raise ConfigFileError(where, inside) from None
-    return values
+    return _given(values)
 
 
 def read_defs(path: Path) -> list[Document]:

@@ -98,7 +98,9 @@ class ElasticsearchConnection(Section):
         "is the only one trusted.",
     )
     request_timeout_seconds: Annotated[float, NOT_HASHED] = Field(
-        120.0, gt=0, description="Seconds that one request may take."
+        120.0,
+        gt=0,
+        description="Seconds to wait for a connection, and for each part of an answer.",
     )
     busy_timeout_seconds: Annotated[float, NOT_HASHED] = Field(
         300.0,
@@ -177,6 +179,13 @@ class ElasticsearchSource(SourceFields, ElasticsearchConnection):
         le=64,
         description="Parallel readers of one window; default: as many as the indices have primary "
         "shards, at most one per core.",
+    )
+    trim_responses: bool = Field(
+        False,
+        description="Have the server cut documents to include_columns and exclude_columns. Fewer "
+        "bytes, but more work for the server, which also writes numbers with a fraction anew: in "
+        "text fields and objects 1.10 becomes 1.1. Not done for include_columns where documents "
+        "with unmapped fields are to be rejected.",
     )
     page_bytes: Annotated[int, NOT_HASHED] = Field(
         8 << 20,

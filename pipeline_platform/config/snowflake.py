@@ -70,7 +70,10 @@ class SnowflakeConnection(Section):
         3600, ge=1, description="Seconds that one statement may run."
     )
     lock_timeout_seconds: Annotated[int, NOT_HASHED] = Field(
-        300, ge=1, description="Seconds that one statement may wait for a table's lock."
+        420,
+        ge=1,
+        description="Seconds that one statement may wait for a table's lock. Snowflake ends the "
+        "transaction of a process that died after 300.",
     )
 
     @field_validator("private_key_path")

@@ -116,7 +116,7 @@ class StageFields(Section):
     bytes_per_file: Annotated[int, NOT_HASHED] = Field(
         200_000_000,
         ge=1_000,
-        le=5_000_000_000,
+        le=1_000_000_000,
         description="Compressed bytes after which a new Parquet file is begun, at the end of a "
         "row group. After 500 files of a window they grow, so that a terabyte makes at most "
         "1,000.",

@@ -12,6 +12,7 @@ from pipeline_platform.errors import ConfigurationError
 STORES: Mapping[str, str] = {
     "duckdb": "pipeline_platform.drive_table.duckdb:DuckDBStore",
     "postgres": "pipeline_platform.drive_table.postgres:PostgresStore",
+    "snowflake": "pipeline_platform.drive_table.snowflake:SnowflakeStore",
 }
 
 

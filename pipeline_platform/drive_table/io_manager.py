@@ -29,7 +29,8 @@ class DriveTableIOManager(dg.ConfigurableIOManager):
     """
 
     state: dict[str, Any] = Field(
-        description="Where the drive table lives: `type` (duckdb or postgres) and its connection."
+        description="Where the drive table lives: `type` (duckdb, postgres or snowflake) and its "
+        "connection."
     )
     base_dir: str = Field(".", description="Folder that relative paths count from.")
     held_wait_seconds: float = Field(

@@ -17,8 +17,11 @@ def version_of(statements: Statements, schema: str, known: Sequence[Migration]) 
         "WHERE table_schema = :schema AND table_name = :table",
         {"schema": schema, "table": MIGRATIONS},
     )
-    if not exists:
-        return 0
+    return applied_version(statements, schema, known) if exists else 0
+
+
+def applied_version(statements: Statements, schema: str, known: Sequence[Migration]) -> int:
+    """The same where the table of migrations exists."""
     [row] = statements.rows("SELECT coalesce(max(version), 0) AS version FROM {migrations}", {})
     version: int = row["version"]
     if version > known[-1].version:

@@ -4,13 +4,14 @@
 per run and phase; `:name` is a bound parameter.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 from pipeline_platform.drive_table.schema import COLUMN_OF_PHASE
 from pipeline_platform.errors import ConfigurationError
-from pipeline_platform.execution import COUNT_PHASES, PHASES
+from pipeline_platform.execution import COUNT_PHASES, PHASES, Phase
 
 
 @dataclass(frozen=True)
@@ -169,16 +170,16 @@ def named_query(
     return query, values
 
 
-def phases_of_runs(drive: str) -> str:
+def phases_of_runs(drive: str, json_member: Callable[[str, str], str]) -> str:
     """One row per run and phase: `phase`, `record` (JSON) and the run's own columns."""
     return " UNION ALL ".join(
         "SELECT pipeline_id, pipeline_name, pipeline_status, phase_failed, error_category, "  # noqa: S608
-        f"created_at, '{phase}' AS phase, {_json_of(phase)} AS record FROM {drive}"
+        f"created_at, '{phase}' AS phase, {_json_of(phase, json_member)} AS record FROM {drive}"
         for phase in PHASES
     )
 
 
-def _json_of(phase: str) -> str:
+def _json_of(phase: Phase, json_member: Callable[[str, str], str]) -> str:
     if phase in COUNT_PHASES:
-        return f"(((audit_phase -> 'phase_specific_details') -> 'counts') -> '{phase}')"
-    return COLUMN_OF_PHASE[phase]  # type: ignore[index]
+        return reduce(json_member, ("phase_specific_details", "counts", phase), "audit_phase")
+    return COLUMN_OF_PHASE[phase]

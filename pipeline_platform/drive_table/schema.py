@@ -20,6 +20,14 @@ MIGRATIONS = "schema_migrations"
 COLUMN_OF_PHASE = {phase: f"{phase}_phase" for phase in PHASES if phase not in COUNT_PHASES}
 
 
+LATEST_REVISION = """
+    NOT EXISTS (
+        SELECT 1 FROM {log} AS newer
+        WHERE newer.pipeline_id = run.pipeline_id
+          AND (newer.epoch > run.epoch OR newer.epoch = run.epoch AND newer.revision > run.revision)
+    )"""
+
+
 @dataclass(frozen=True)
 class Dialect:
     """Where databases differ. Shared SQL writes `:name` for a bound value."""
@@ -35,6 +43,12 @@ class Dialect:
     """Whether indexes besides the primary keys help."""
     claim_column: str = ""
     """What to add to the definition of the columns that a claim changes."""
+    lease_end: str = "{clock} + :lease"
+    """An expression for the time at which a lease of `:lease` that begins now ends."""
+    latest: str = LATEST_REVISION
+    """A condition on `run`, a row of the log: it is its run's latest revision."""
+    json_member: Callable[[str, str], str] = lambda value, name: f"({value} -> '{name}')"
+    """An expression for one member of a JSON object."""
 
 
 @dataclass(frozen=True)
@@ -114,13 +128,6 @@ _ADDED_TYPES: Mapping[str, str] = {
 DRIVE_COLUMNS = (*SEED_TYPES, *_ADDED_TYPES)
 LOG_TYPES: Mapping[str, str] = {**SEED_TYPES, **_ADDED_TYPES, "revision": "integer not null"}
 
-LATEST_REVISION = """
-    NOT EXISTS (
-        SELECT 1 FROM {log} AS newer
-        WHERE newer.pipeline_id = run.pipeline_id
-          AND (newer.epoch > run.epoch OR newer.epoch = run.epoch AND newer.revision > run.revision)
-    )"""
-
 
 def migrations(dialect: Dialect, table: Callable[[str], str]) -> tuple[Migration, ...]:
     """All migrations, oldest first; `table` gives the quoted name with its schema."""
@@ -131,7 +138,7 @@ def _first(dialect: Dialect, table: Callable[[str], str]) -> tuple[str, ...]:
     records, log = table(RECORDS), table(EXECUTION_LOG)
     record_columns = _columns(dialect, table, RECORD_TYPES)
     drive_columns = ", ".join(f"run.{column}" for column in DRIVE_COLUMNS)
-    latest = LATEST_REVISION.format(log=log)
+    latest = dialect.latest.format(log=log)
     statements = (
         f"CREATE SEQUENCE {table(RECORD_IDS)}",
         f"CREATE TABLE {records} ({record_columns}, "

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 from pipeline_platform.drive_table.migrate import apply_missing, version_of
 from pipeline_platform.drive_table.queries import QUERIES, NamedQuery, named_query
 from pipeline_platform.drive_table.rows import values_of_record
-from pipeline_platform.drive_table.schema import Dialect, migrations
+from pipeline_platform.drive_table.schema import Dialect, Migration, migrations
 from pipeline_platform.drive_table.statements import (
     CLAIM,
     SAVED_COLUMNS,
@@ -39,12 +39,13 @@ class SqlStore(ABC):
     """
 
     dialect: ClassVar[Dialect]
+    statements: ClassVar[type[Statements]] = Statements
     queries: ClassVar[Mapping[str, NamedQuery]] = QUERIES
 
     def __init__(self, name: str, schema: str) -> None:
         self.name = name
         self._schema = schema
-        self._migrations = migrations(self.dialect, self._table)
+        self._migrations = self._all_migrations()
 
     @abstractmethod
     def _session(self, *, write: bool) -> AbstractContextManager[Session]:
@@ -54,9 +55,12 @@ class SqlStore(ABC):
     def _prepare_schema(self, statements: Statements) -> None:
         """Wait until no other process migrates, and create the schema if it is missing."""
 
+    def _all_migrations(self) -> tuple[Migration, ...]:
+        return migrations(self.dialect, self._table)
+
     def _run(self, work: Callable[[Statements], T], *, write: bool) -> T:
         with self._session(write=write) as session:
-            return work(Statements(session, self.dialect, self._table))
+            return work(self.statements(session, self.dialect, self._table))
 
     def _table(self, name: str) -> str:
         return f"{self.dialect.quote(self._schema)}.{self.dialect.quote(name)}"
@@ -171,7 +175,7 @@ class SqlStore(ABC):
         values = {"lease": timedelta(seconds=lease_seconds)}
 
         def work(statements: Statements) -> Claim:
-            statements.change_ours(claim, ["lease_until = {clock} + :lease"], values)
+            statements.change_ours(claim, ["lease_until = {lease}"], values)
             extended = statements.claim_of(claim.key, claim.owner)
             assert extended is not None
             return extended

@@ -15,7 +15,6 @@ from pipeline_platform.drive_table.rows import (
 from pipeline_platform.drive_table.schema import (
     EXECUTION_DRIVE,
     EXECUTION_LOG,
-    LATEST_REVISION,
     LOG_TYPES,
     MIGRATIONS,
     RECORDS,
@@ -31,7 +30,7 @@ SAVED_COLUMNS = tuple(
     column for column in RECORD_COLUMNS if column not in (*CLAIM_COLUMNS, *KEY_COLUMNS)
 )
 # A new record is free, whatever the object says; its id is the database's.
-_INSERTED_COLUMNS = (*KEY_COLUMNS, *SAVED_COLUMNS, "epoch")
+INSERTED_COLUMNS = (*KEY_COLUMNS, *SAVED_COLUMNS, "epoch")
 _INSERT_ROWS = 200
 
 # Parts of conditions; a statement writes `{key}` for the first.
@@ -40,14 +39,13 @@ _FRAGMENTS = {
     "ours": "{key} AND epoch = :epoch AND owner = :owner",
     "free": "(owner IS NULL OR lease_until < {clock})",
     "held": "(owner IS NOT NULL AND lease_until >= {clock})",
-    "latest": LATEST_REVISION,
 }
 
 CLAIM = """
     UPDATE {records}
     SET epoch = CASE WHEN :seen > :at_least THEN :seen ELSE :at_least END + 1,
         owner = :owner,
-        lease_until = {clock} + :lease
+        lease_until = {lease}
     WHERE {key} AND epoch = :seen AND {free}"""
 
 _MARKS = re.compile(r"\{([a-z]+)\}|(?<!:):([a-z][a-z0-9_]*)")
@@ -81,8 +79,9 @@ class Statements:
             "drive": table(EXECUTION_DRIVE),
             "migrations": table(MIGRATIONS),
             "clock": dialect.clock,
-            "phases": f"({phases_of_runs(table(EXECUTION_DRIVE))}) AS phases",
+            "phases": f"({phases_of_runs(table(EXECUTION_DRIVE), dialect.json_member)}) AS phases",
         }
+        self._fragments = {**_FRAGMENTS, "latest": dialect.latest, "lease": dialect.lease_end}
 
     def rows(self, sql: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Run a query; `values` may hold more than it binds."""
@@ -100,14 +99,18 @@ class Statements:
         bound: dict[str, Any] = {}
 
         def replaced(mark: re.Match[str]) -> str:
-            if mark[1] in _FRAGMENTS:
-                return _MARKS.sub(replaced, _FRAGMENTS[mark[1]])
+            if mark[1] in self._fragments:
+                return _MARKS.sub(replaced, self._fragments[mark[1]])
             if mark[1]:
                 return self._names[mark[1]]
-            bound[mark[2]] = values[mark[2]]
-            return self._dialect.parameter(mark[2])
+            return self._bind(bound, mark[2], values[mark[2]])
 
         return _MARKS.sub(replaced, sql), bound
+
+    def _bind(self, bound: dict[str, Any], name: str, value: Any) -> str:
+        """Add a value to those of a statement; returns what stands for it in the text."""
+        bound[name] = value
+        return self._dialect.parameter(name)
 
     def insert_records(self, records: Sequence[PipelineRecord]) -> int:
         """Insert those that are not there yet; returns how many that were."""
@@ -121,10 +124,10 @@ class Statements:
         rows: list[str] = []
         for number, record in enumerate(records):
             own = values_of_record(record)
-            values.update({f"{column}_{number}": own[column] for column in _INSERTED_COLUMNS})
-            rows.append(", ".join(_inserted(column, number) for column in _INSERTED_COLUMNS))
+            values.update({f"{column}_{number}": own[column] for column in INSERTED_COLUMNS})
+            rows.append(", ".join(_inserted(column, number) for column in INSERTED_COLUMNS))
         return self.change(
-            f"INSERT INTO {{records}} ({', '.join(_INSERTED_COLUMNS)}) "  # noqa: S608
+            f"INSERT INTO {{records}} ({', '.join(INSERTED_COLUMNS)}) "  # noqa: S608
             f"VALUES ({'), ('.join(rows)}) ON CONFLICT DO NOTHING",
             values,
         )
@@ -181,6 +184,10 @@ class Statements:
             created_at=last["created_at"] or last["updated_at"],
             updated_at=last["updated_at"],
         )
+        self._insert_execution(values_of_execution(new))
+        return new
+
+    def _insert_execution(self, values: Mapping[str, Any]) -> None:
         bound = (
             f"CAST(:{column} AS {self._dialect.types['json']})"
             if kind.startswith("json")
@@ -189,9 +196,8 @@ class Statements:
         )
         self.change(
             f"INSERT INTO {{log}} ({', '.join(LOG_TYPES)}) VALUES ({', '.join(bound)})",  # noqa: S608
-            values_of_execution(new),
+            values,
         )
-        return new
 
 
 def _inserted(column: str, number: int) -> str:

@@ -1,6 +1,7 @@
 """What Dagster's catalog shows of a pipeline's assets before any run: texts, kinds, where the
 config says it, and how fresh they should be."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -12,6 +13,7 @@ import dagster as dg
 from pipeline_platform.config.connections import DuckDBConnection, PostgresConnection
 from pipeline_platform.config.cron import longest_pause
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.snowflake import SnowflakeConnection, SnowflakeTarget
 from pipeline_platform.moment import parse_time_to_seconds
 
 DESCRIPTIONS: Mapping[str, str] = {
@@ -64,14 +66,14 @@ NO_FILE = ConfigPlace(None, Path(), lambda section: None)
 def described(config: PipelineConfig, step: str, place: ConfigPlace) -> dict[str, Any]:
     """Description, owners, kinds, tags, metadata and freshness policy of one asset."""
     pipeline = config.pipeline_metadata
-    kind = _kind(config, step)
     return {
         "description": f"{DESCRIPTIONS[step]}\n\n{pipeline.pipeline_description}".strip(),
         "owners": [pipeline.owner_email] if pipeline.owner_email else None,
-        "kinds": {kind},
+        "kinds": _kinds(config, step),
         "tags": {"pipeline_platform/pipeline": pipeline.pipeline_name},
         "metadata": {**_settings(config, step), **place.metadata(SECTIONS[step])},
         "freshness_policy": freshness_policy(config) if step in FRESH_ASSETS else None,
+        "pool": _pool(config) if step == "target" else None,
     }
 
 
@@ -138,15 +140,26 @@ def _table_name(system: object) -> str | None:
     parts: list[str | None] = []
     if isinstance(system, DuckDBConnection):
         parts = [Path(system.path).stem]
-    elif isinstance(system, PostgresConnection):
+    elif isinstance(system, (PostgresConnection, SnowflakeConnection)):
         parts = [system.database]
     parts += [getattr(system, name, None) for name in ("db_schema", "table")]
     return ".".join(part for part in parts if part) or None
 
 
-def _kind(config: PipelineConfig, step: str) -> str:
+def _kinds(config: PipelineConfig, step: str) -> set[str]:
     """The system behind an asset; a class of one's own is `python`."""
     if step in ("stage", "cleaning"):
-        return "parquet"
+        return {"parquet", "s3"} if config.stage_system.type == "s3" else {"parquet"}
     kind = config.source_system.type if step == "source" else config.target_system.type
-    return "python" if ":" in kind else kind
+    return {"python" if ":" in kind else kind}
+
+
+def _pool(config: PipelineConfig) -> str | None:
+    """The pool of a Snowflake table, whose loads wait for each other's lock; else None.
+
+    Its limit is the number of windows that are copied at once, of all pipelines into the table.
+    """
+    if not isinstance(config.target_system, SnowflakeTarget):
+        return None
+    table = _table_name(config.target_system) or ""
+    return f"snowflake/{re.sub(r'[^A-Za-z0-9_.-]', '_', table)}"

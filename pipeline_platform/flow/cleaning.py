@@ -57,8 +57,9 @@ def clean_stage_location(run: WindowRun) -> None:
             run.still_ours()
             if settings.archive_before_delete:
                 assert settings.archive_location is not None
-                archive = str(run.pipeline.base_dir / settings.archive_location)
-                where.append(run.pipeline.stage.archive(manifest.attempt, archive))
+                where.append(
+                    run.pipeline.stage.archive(manifest.attempt, settings.archive_location)
+                )
                 archived += manifest.rows
             else:
                 removed += run.pipeline.stage.delete(manifest.attempt)

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from pipeline_platform.errors import PermanentError, ToleranceError
+from pipeline_platform.errors import PermanentError, SnapshotLostError, ToleranceError
 from pipeline_platform.fault_points import fault_point
 from pipeline_platform.flow.hops import source_to_stage
 from pipeline_platform.flow.phase import pass_through, phase, skip_phase
@@ -13,6 +13,8 @@ from pipeline_platform.flow.source import guard_against_shrinking
 from pipeline_platform.movement import AttemptPath, Manifest
 from pipeline_platform.record import COMPLETED, SOURCE_TO_STAGE
 from pipeline_platform.tolerance import HopVerdict
+
+SNAPSHOTS_PER_RUN = 3
 
 
 def stage_step(run: WindowRun) -> None:
@@ -32,31 +34,11 @@ def stage_step(run: WindowRun) -> None:
 
 def transfer_source_to_stage(run: WindowRun) -> Manifest:
     """Read one snapshot of the window into this run's own attempt path."""
-    pipeline = run.pipeline
     with phase(run, "source_to_stage_transfer") as details:
         run.change_record(source_to_stage_ingestion_start_time=run.clock.now())
         began = time.monotonic()
         fault_point("stage.before_read")
-        with pipeline.source.read(run.slice) as snapshot:
-            guard_against_shrinking(run, snapshot.count, pipeline.target.commit_row(run.slice))
-            misfits = [
-                check for check in pipeline.target.check_columns(snapshot.schema)
-                if not check.passed
-            ]  # fmt: skip
-            if misfits:
-                raise PermanentError(
-                    "The source's columns do not fit the target: "
-                    + "; ".join(f"{check.name}: {check.detail}" for check in misfits),
-                    hint=" ".join(dict.fromkeys(check.hint for check in misfits if check.hint)),
-                )
-            manifest = pipeline.stage.write(
-                AttemptPath(run.slice, run.claim.epoch),
-                snapshot,
-                pipeline_id=run.row.pipeline_id,
-                query_field=pipeline.config.staged_query_field().name,
-                config_hashes=pipeline.hashes,
-                still_ours=run.still_ours,
-            )
+        manifest = _write_snapshot(run, details)
         fault_point("stage.after_manifest")
         seconds = time.monotonic() - began
         details.update(_numbers(manifest), transfer_status="SUCCESS")
@@ -72,6 +54,43 @@ def transfer_source_to_stage(run: WindowRun) -> Manifest:
         phase_completed=SOURCE_TO_STAGE,
     )
     return manifest
+
+
+def _write_snapshot(run: WindowRun, details: dict[str, Any]) -> Manifest:
+    """Begin again from zero, with a new snapshot and new files, where the source lost its own."""
+    for lost in range(1, SNAPSHOTS_PER_RUN):
+        try:
+            return _write_one_snapshot(run)
+        except SnapshotLostError as error:
+            details["snapshots_lost"] = lost
+            run.log.warning("%s %s: %s", run.pipeline.name, run.window.key, error)
+            run.still_ours()
+            run.pipeline.stage.delete(AttemptPath(run.slice, run.claim.epoch))
+    return _write_one_snapshot(run)
+
+
+def _write_one_snapshot(run: WindowRun) -> Manifest:
+    pipeline = run.pipeline
+    with pipeline.source.read(run.slice) as snapshot:
+        guard_against_shrinking(run, snapshot.count, pipeline.target.commit_row(run.slice))
+        misfits = [
+            check for check in pipeline.target.check_columns(snapshot.schema)
+            if not check.passed
+        ]  # fmt: skip
+        if misfits:
+            raise PermanentError(
+                "The source's columns do not fit the target: "
+                + "; ".join(f"{check.name}: {check.detail}" for check in misfits),
+                hint=" ".join(dict.fromkeys(check.hint for check in misfits if check.hint)),
+            )
+        return pipeline.stage.write(
+            AttemptPath(run.slice, run.claim.epoch),
+            snapshot,
+            pipeline_id=run.row.pipeline_id,
+            query_field=pipeline.config.staged_query_field().name,
+            config_hashes=pipeline.hashes,
+            still_ours=run.still_ours,
+        )
 
 
 def count_stage(run: WindowRun, manifest: Manifest, *, fresh: bool) -> None:

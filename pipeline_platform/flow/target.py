@@ -53,6 +53,7 @@ def transfer_stage_to_target(run: WindowRun, manifest: Manifest) -> None:
                 ),
                 still_ours=run.still_ours,
                 config_hashes=pipeline.hashes,
+                open=pipeline.stage.open,
             )
         )
         rows = result.counts.by_window_column

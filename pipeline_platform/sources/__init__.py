@@ -8,6 +8,7 @@ from pipeline_platform.sources.base import Source
 
 SOURCES: dict[str, str] = {
     "duckdb": "pipeline_platform.sources.duckdb:DuckDBSource",
+    "elasticsearch": "pipeline_platform.sources.elasticsearch:ElasticsearchSource",
     "postgres": "pipeline_platform.sources.postgres:PostgresSource",
 }
 

@@ -6,7 +6,10 @@ from pipeline_platform.config.systems import StageSystem
 from pipeline_platform.connectors import build_connector
 from pipeline_platform.stages.base import Stage
 
-STAGES: dict[str, str] = {"local": "pipeline_platform.stages.local:LocalStage"}
+STAGES: dict[str, str] = {
+    "local": "pipeline_platform.stages.local:LocalStage",
+    "s3": "pipeline_platform.stages.s3:S3Stage",
+}
 
 
 def build_stage(system: StageSystem, *, base_dir: Path) -> Stage:

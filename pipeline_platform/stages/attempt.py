@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 import pyarrow as pa
 
-from pipeline_platform.config.systems import StageFields
+from pipeline_platform.config.system_fields import StageFields
 from pipeline_platform.errors import (
     ConfigurationError,
     PermanentError,

@@ -64,7 +64,11 @@ class Stage(Protocol):
         ...
 
     def locations(self, manifest: Manifest) -> tuple[str, ...]:
-        """Readable locations of the files, in order, for a target that reads them itself."""
+        """Locations of the files, in order: local paths, or URIs that `open` can read."""
+        ...
+
+    def open(self, location: str) -> pa.NativeFile:
+        """A seekable stream of one of `locations`; FileNotFoundError if the file is gone."""
         ...
 
     def scan(self, manifest: Manifest) -> Iterator[pa.RecordBatch]:
@@ -76,5 +80,8 @@ class Stage(Protocol):
         ...
 
     def archive(self, attempt: AttemptPath, archive_root: str) -> str:
-        """Copy a whole attempt below `archive_root`, verify it, return where; then delete it."""
+        """Copy a whole attempt below `archive_root`, verify it, return where; then delete it.
+
+        `archive_root` is as it stands in the config, e.g. a folder relative to the project's.
+        """
         ...

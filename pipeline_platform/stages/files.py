@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline_platform.config.systems import StageFields
+from pipeline_platform.config.system_fields import StageFields
 from pipeline_platform.errors import (
     ConfigurationError,
     PermanentError,
@@ -53,17 +53,24 @@ class FileStage(ABC):
         """The storage that an archive root names."""
 
     def check(self) -> Sequence[Prerequisite]:
-        """A file can be put, is found again by a second put, and can be removed."""
+        """A file can be put, listed, read and removed, and a second put finds it."""
         name = "stage writable"
-        probe = f"{_PROBE}-{uuid.uuid4().hex}"
+        folder = f"{_PROBE}-{uuid.uuid4().hex}"
+        probe = f"{folder}/{_PROBE}"
         try:
+            first = self._storage.put_if_absent(probe, _PROBE.encode())
             try:
-                first = self._storage.put_if_absent(probe, b"pipeline_platform\n")
-                second = self._storage.put_if_absent(probe, b"pipeline_platform\n")
+                second = self._storage.put_if_absent(probe, _PROBE.encode())
+                listed = self._storage.names(folder)
+                with self._storage.open(probe) as stream:
+                    found = stream.read()
             finally:
-                self._storage.delete(probe)
+                self._storage.delete_folder(folder)
         except PipelineError as error:
             return [Prerequisite.failed(name, error)]
+        if listed != [_PROBE] or found != _PROBE.encode():
+            detail = f"{self.name} does not show at once what was put"
+            return [Prerequisite(name, False, detail, "Choose a consistent storage.")]
         if first and second:
             hint = "Choose a storage with conditional writes."
             return [Prerequisite(name, False, f"{self.name} replaces files silently", hint)]
@@ -126,6 +133,10 @@ class FileStage(ABC):
     def locations(self, manifest: Manifest) -> tuple[str, ...]:
         """Local paths or URIs."""
         return tuple(self._storage.location(path) for path, _ in _data_files(manifest))
+
+    def open(self, location: str) -> pa.NativeFile:
+        """ConfigurationError for a location that is not of this stage."""
+        return self._storage.open(self._storage.path(location))
 
     def scan(self, manifest: Manifest) -> Iterator[pa.RecordBatch]:
         """VerificationError for a file that cannot be read or has other columns."""

@@ -120,6 +120,13 @@ class LocalStorage:
         """Absolute path."""
         return str(self._path(path))
 
+    def path(self, location: str) -> str:
+        """Of an absolute path."""
+        try:
+            return Path(location).relative_to(self._root).as_posix()
+        except ValueError:
+            raise ConfigurationError(f"{location} is not in the stage {self._root}.") from None
+
     def _path(self, path: str) -> Path:
         full = self._root.joinpath(*segments(path))
         if not full.resolve().is_relative_to(self._root):

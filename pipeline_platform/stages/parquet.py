@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from typing_extensions import Self
 
-from pipeline_platform.config.systems import StageFields
+from pipeline_platform.config.system_fields import StageFields
 from pipeline_platform.errors import PermanentError
 from pipeline_platform.movement import StagedFile
 from pipeline_platform.stages.storage import ByteSink, Storage
@@ -18,6 +18,12 @@ from pipeline_platform.stages.storage import ByteSink, Storage
 # Wide rows end a row group by size before they end it by number.
 MAX_GROUP_BYTES = 128 << 20
 SAMPLE_ROWS = 10_000
+
+# A load may name a thousand files of a window. So many have the size that the config wants, then
+# every hundred twice that of the hundred before, up to 64 times: a terabyte in a thousand files.
+FILES_OF_WANTED_SIZE = 500
+GROWTH_EVERY = 100
+GREATEST_GROWTH = 64
 
 
 class HashedSink:
@@ -61,11 +67,13 @@ class HashedSink:
 
 
 class ParquetFiles:
-    """Writes `part-00000-<token>.parquet`, ... into a folder, cut at `rows_per_file`.
+    """Writes `part-00000-<token>.parquet`, ... into a folder.
 
-    Holds at most one row group and one batch. Leaving the block by an exception leaves no
-    unfinished file; finished ones stay for whoever cleans the attempt. Without any row there is
-    one empty file, so that every reader finds the columns.
+    A file is cut at `rows_per_file` exactly, and at the end of the row group that reaches
+    `bytes_per_file`; `file_growth` says how windows of more than 500 files go on. Holds at most
+    one row group and one batch. Leaving the block by an exception leaves no unfinished file;
+    finished ones stay for whoever cleans the attempt. Without any row there is one empty file, so
+    that every reader finds the columns.
     """
 
     def __init__(
@@ -104,7 +112,7 @@ class ParquetFiles:
             in_file = self._file.rows if self._file is not None else 0
             room = min(
                 settings.rows_per_group - self._pending_rows,
-                settings.rows_per_file - in_file - self._pending_rows,
+                settings.rows_per_file * self._growth - in_file - self._pending_rows,
             )
             piece = batch.slice(start, room)
             start += piece.num_rows
@@ -128,8 +136,16 @@ class ParquetFiles:
             self._begin_file(repeating_columns(table))
         assert self._file is not None
         self._file.write(table)
-        if self._file.rows >= self._settings.rows_per_file:
+        settings = self._settings
+        if (
+            self._file.rows >= settings.rows_per_file * self._growth
+            or self._file.bytes >= settings.bytes_per_file * self._growth
+        ):
             self._end_file()
+
+    @property
+    def _growth(self) -> int:
+        return file_growth(len(self.files))
 
     def _begin_file(self, dictionaries: list[str]) -> None:
         name = f"part-{len(self.files):05d}-{self._token}.parquet"
@@ -166,6 +182,10 @@ class _OpenFile:
             use_dictionary=dictionaries,
         )
 
+    @property
+    def bytes(self) -> int:
+        return self._sink.bytes
+
     def write(self, table: pa.Table) -> None:
         if table.num_rows:
             _parquet(self._writer.write_table, table, row_group_size=table.num_rows)
@@ -180,6 +200,12 @@ class _OpenFile:
         self._sink.discarding = True
         with suppress(Exception):
             self._writer.close()
+
+
+def file_growth(files: int) -> int:
+    """How many times the wanted size the next file has, after so many files."""
+    doublings = max(0, (files - FILES_OF_WANTED_SIZE) // GROWTH_EVERY + 1)
+    return int(min(2**doublings, GREATEST_GROWTH))
 
 
 def repeating_columns(table: pa.Table) -> list[str]:

@@ -62,6 +62,10 @@ class Storage(Protocol):
         """Where a reader outside the platform finds the file: a local path or a URI."""
         ...
 
+    def path(self, location: str) -> str:
+        """The path of a location; ConfigurationError for one that is not below the root."""
+        ...
+
 
 def segments(path: str) -> list[str]:
     """The parts of a relative path; ConfigurationError for one that could lead elsewhere."""

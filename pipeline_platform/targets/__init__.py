@@ -10,6 +10,7 @@ from pipeline_platform.targets.base import Target
 TARGETS: dict[str, str] = {
     "duckdb": "pipeline_platform.targets.duckdb:DuckDBTableTarget",
     "postgres": "pipeline_platform.targets.postgres:PostgresTableTarget",
+    "snowflake": "pipeline_platform.targets.snowflake:SnowflakeTableTarget",
 }
 
 

@@ -41,6 +41,7 @@ _HOLDS: dict[Kind, tuple[Kind, ...]] = {
     "timestamp": ("timestamp",),
     "timestamptz": ("timestamptz",),
 }
+_FRACTION_DIGITS = {"ms": 3, "us": 6, "ns": 9}
 _METADATA: dict[str, tuple[Kind, str]] = {
     PIPELINE_COLUMN: ("text", "text"),
     WINDOW_COLUMN: ("timestamptz", "timestamp with time zone"),
@@ -51,8 +52,9 @@ _METADATA: dict[str, tuple[Kind, str]] = {
 class TargetColumn:
     """One column as the database describes it.
 
-    `sql_type` is for people, `wire_type` the engine's base type. `scale` is None for a decimal
-    without limit. `required` means NOT NULL without a default.
+    `name` is what the dialect's quoting turns into the column. `sql_type` is for people,
+    `wire_type` the engine's base type. `scale` is None for a decimal without limit. `required`
+    means NOT NULL without a default.
     """
 
     name: str
@@ -61,6 +63,8 @@ class TargetColumn:
     kind: Kind
     scale: int | None = None
     required: bool = False
+    fraction_digits: int | None = None
+    """Of seconds, in a column of times that says so; None: microseconds at least."""
 
     @property
     def arrow_type(self) -> pa.DataType:
@@ -157,6 +161,9 @@ def misfit(staged: pa.DataType, column: TargetColumn) -> str | None:
         held = 0 if column.kind == "integer" else column.scale
         if held is not None and digits > held:
             return f"{staged} would be rounded in {column.sql_type}"
+    digits = _FRACTION_DIGITS.get(getattr(plain_type(staged), "unit", ""), 0)
+    if column.fraction_digits is not None and digits > column.fraction_digits:
+        return f"{staged} would be rounded in {column.sql_type}"
     return None
 
 

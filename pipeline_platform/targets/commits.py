@@ -54,7 +54,7 @@ OVERLAPPING = (
 # the row, and see no conflict of that with another transaction's fence.
 LOCK_OVERLAPPING = "UPDATE {commits} SET updated_at = updated_at WHERE {overlapping}"
 READ_OVERLAPPING = (
-    "SELECT window_start AT TIME ZONE 'UTC', window_end AT TIME ZONE 'UTC' FROM {commits} "
+    "SELECT window_start{in_utc}, window_end{in_utc} FROM {commits} "
     "WHERE {overlapping} AND manifest_hash IS NOT NULL ORDER BY window_start, window_end"
 )
 
@@ -84,8 +84,8 @@ GIVE_UP_OVERLAPPING = (
 
 READ = (
     "SELECT epoch, manifest_hash, config_hashes, change_value, source_rows, stage_rows, "
-    "target_rows, audit_result, committed_at AT TIME ZONE 'UTC', audited_at AT TIME ZONE 'UTC', "
-    "updated_at AT TIME ZONE 'UTC' FROM {commits} WHERE {key}"
+    "target_rows, audit_result, committed_at{in_utc}, audited_at{in_utc}, updated_at{in_utc} "
+    "FROM {commits} WHERE {key}"
 )
 
 
@@ -134,5 +134,9 @@ def commit_from(window: WindowSlice, values: Sequence[Any]) -> CommitRow:
 
 
 def utc(value: datetime | None) -> datetime | None:
-    """The instant of a UTC wall clock value."""
-    return None if value is None else value.replace(tzinfo=timezone.utc)
+    """The instant in UTC; a value without zone is a UTC wall clock's."""
+    if value is None:
+        return None
+    if value.tzinfo is None:
+        return value.replace(tzinfo=timezone.utc)
+    return value.astimezone(timezone.utc)

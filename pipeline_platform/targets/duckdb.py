@@ -1,4 +1,8 @@
-"""A table in a DuckDB file as target. Reads the staged Parquet files itself, at full speed."""
+"""A table in a DuckDB file as target.
+
+DuckDB reads staged files of this machine itself, at full speed, and those of a bucket as a stream
+of Arrow batches, for which the stage has the credentials.
+"""
 
 import glob
 import os
@@ -31,7 +35,8 @@ from pipeline_platform.targets.columns import (
 )
 from pipeline_platform.targets.sql_table import Session
 from pipeline_platform.targets.sql_target import SqlTarget
-from pipeline_platform.targets.staged_files import largest_row_group
+from pipeline_platform.targets.staged_files import is_local, largest_row_group
+from pipeline_platform.targets.staged_stream import StagedStream
 
 # What a load takes at the least, and for each of DuckDB's threads beside it. Without a limit it
 # takes several gigabytes for a wide table.
@@ -105,10 +110,9 @@ _SCHEMAS = (
     "SELECT 1 FROM duckdb_schemas() "
     "WHERE database_name = current_database() AND lower(schema_name) = lower($1)"
 )
-_INSERT = (
-    "INSERT INTO {table} ({columns}, {metadata}) "
-    "SELECT {staged}, $1, $2 FROM read_parquet($3, hive_partitioning = false)"
-)
+_INSERT = "INSERT INTO {table} ({columns}, {metadata}) SELECT {staged}, $1, $2 FROM {files}"
+_FILES = "read_parquet($3, hive_partitioning = false)"
+_STREAM = "pipeline_platform_staged_rows"
 
 # DuckDB refuses the slower one of two that create the same thing; across processes the file's
 # own lock keeps them apart.
@@ -208,10 +212,10 @@ class DuckDBTableTarget(SqlTarget):
     def _is_there(self) -> bool:
         return self._path.exists()
 
-    def _ensure_commit_row(self, session: Session, window: WindowSlice) -> None:
+    def _insert_commit_row(self, session: Session, window: WindowSlice) -> None:
         """As for every target; DuckDB's ON CONFLICT does not see a row that appears meanwhile."""
         try:
-            super()._ensure_commit_row(session, window)
+            super()._insert_commit_row(session, window)
         except duckdb.ConstraintException as error:
             raise TransientError(
                 f"{self.name}: another thread began to load {window} at the same moment.",
@@ -248,11 +252,11 @@ class DuckDBTableTarget(SqlTarget):
             return f"DECIMAL({precision},{scale})"
         return _TYPES[kind]
 
-    def _total(self, quoted: str, kind: Kind, column: TargetColumn) -> str:
+    def _total(self, quoted: str, staged: pa.DataType, column: TargetColumn) -> str:
         if column.wire_type == "wide decimal":
             digits = _WIDE_DIGITS.format(column=quoted)
             return _WIDE_TOTAL.format(digits=digits, scale=column.scale)
-        return _TOTALS[kind].format(column=quoted)
+        return _TOTALS[staged_kind(staged)].format(column=quoted)
 
     def load(self, request: LoadRequest) -> LoadResult:
         """As for every SQL target, in little memory; in as much as DuckDB takes where that does
@@ -271,7 +275,7 @@ class DuckDBTableTarget(SqlTarget):
         if request.manifest.hash in self._need_more_memory:
             yield
             return
-        per_thread = GROUPS_PER_THREAD * largest_row_group(request.files)
+        per_thread = GROUPS_PER_THREAD * largest_row_group(request)
         per_thread += BLOCK_BYTES * len(request.manifest.schema)
         limit = LOAD_MEMORY_BYTES + session.threads * per_thread
         try:
@@ -287,13 +291,26 @@ class DuckDBTableTarget(SqlTarget):
             return
         manifest = request.manifest
         names = manifest.schema.names
+        here = all(is_local(location) for location in request.files)
         statement = self._sql(
             _INSERT,
             columns=", ".join(self._quote(table.column(name).name) for name in names),
             staged=", ".join(self._quote(name) for name in names),
+            files=_FILES if here else _STREAM,
         )
-        files = [glob.escape(location) for location in request.files]
-        session.changed(statement, [manifest.pipeline_name, manifest.window_start, files])
+        values = [manifest.pipeline_name, manifest.window_start]
+        if here:
+            files = [glob.escape(location) for location in request.files]
+            session.changed(statement, [*values, files])
+            return
+        assert isinstance(session, DuckDBSession)
+        with StagedStream(request) as stream:
+            session.connection.register(_STREAM, stream.reader)
+            try:
+                session.changed(statement, values)
+            except duckdb.Error as error:
+                raise stream.error or error from error
+            session.connection.unregister(_STREAM)
 
 
 def _column(

@@ -238,8 +238,8 @@ class PostgresTableTarget(SqlTarget):
             return f"numeric({max(staged.precision - min(staged.scale, 0), scale)},{scale})"
         return _TYPES[kind]
 
-    def _total(self, quoted: str, kind: Kind, column: TargetColumn) -> str:
-        return _TOTALS[kind].format(column=quoted)
+    def _total(self, quoted: str, staged: pa.DataType, column: TargetColumn) -> str:
+        return _TOTALS[staged_kind(staged)].format(column=quoted)
 
     def _insert(self, session: Session, request: LoadRequest, table: TargetTable) -> None:
         assert isinstance(session, PostgresSession)
@@ -255,7 +255,7 @@ class PostgresTableTarget(SqlTarget):
             copy.write(HEADER)
             for location in request.files:
                 request.still_ours()
-                with open_file(location) as file:
+                with open_file(location, request.open) as file:
                     for batch in batches(file):
                         for part in encode(batch, columns, constants):
                             copy.write(part)

@@ -53,7 +53,12 @@ class SqlOwnership(SqlTable):
         )
 
     def _committed_around(self, session: Session, window: WindowSlice) -> list[tuple[object, ...]]:
-        return session.rows(self._sql(commits.READ_OVERLAPPING), commits.around_values(window))
+        found = session.rows(self._sql(commits.READ_OVERLAPPING), commits.around_values(window))
+        return [tuple(bound.replace(tzinfo=None) for bound in bounds) for bounds in found]
+
+    def _lock_overlapping(self, session: Session, window: WindowSlice) -> None:
+        """Wait for whoever is loading such a window, and keep others from beginning to."""
+        session.changed(self._sql(commits.LOCK_OVERLAPPING), commits.around_values(window))
 
     def _restate_or_refuse(self, session: Session, window: WindowSlice, restate: bool) -> int:
         """Windows with other bounds that overlap this one: given up with `restate`, else refused.
@@ -62,7 +67,7 @@ class SqlOwnership(SqlTable):
         skipped or continued no more.
         """
         around = commits.around_values(window)
-        session.changed(self._sql(commits.LOCK_OVERLAPPING), around)
+        self._lock_overlapping(session, window)
         committed = self._committed_around(session, window)
         if committed and not restate:
             raise PermanentError(

@@ -1,13 +1,13 @@
 """A SQL table that windows end in: what a dialect adds, and everything that only reads."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from pipeline_platform.config.systems import SqlTargetFields
+from pipeline_platform.config.system_fields import SqlTargetFields
 from pipeline_platform.errors import PermanentError, PipelineError
 from pipeline_platform.movement import (
     PIPELINE_COLUMN,
@@ -21,7 +21,6 @@ from pipeline_platform.movement import (
 from pipeline_platform.query_field import QueryField
 from pipeline_platform.targets import commits
 from pipeline_platform.targets.columns import (
-    Kind,
     TargetColumn,
     TargetTable,
     column_prerequisites,
@@ -31,9 +30,9 @@ from pipeline_platform.targets.columns import (
 COMMITS_SUFFIX = "_window_commits"
 _OURS = f"{PIPELINE_COLUMN} = $1 AND {WINDOW_COLUMN} = $2"
 COUNT_INSIDE = "SELECT count(*) FROM {table} WHERE {field} >= $1 AND {field} < $2"
-_CREATE_SCHEMA = "CREATE SCHEMA {schema}"
-_CREATE_TABLE = "CREATE TABLE {table} ({columns})"
-_ADD_COLUMN = "ALTER TABLE {table} ADD COLUMN {column}"
+_CREATE_SCHEMA = "CREATE SCHEMA IF NOT EXISTS {schema}"
+_CREATE_TABLE = "CREATE TABLE IF NOT EXISTS {table} ({columns})"
+_ADD_COLUMN = "ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column}"
 # Two scans by an index each; one that looks at both conditions takes longer.
 _COUNT_BOTH = (
     "SELECT (SELECT count(*) FROM {table} WHERE {ours}), "
@@ -70,12 +69,13 @@ class SqlTable(ABC):
     def __init__(self, system: SqlTargetFields, query_field: QueryField) -> None:
         self._system = system
         self._query_field = query_field
-        schema = self._quote(system.db_schema)
+        schema = self._qualified_schema(system)
         self._names = {
             "schema": schema,
             "table": f"{schema}.{self._quote(system.table)}",
             "commits": f"{schema}.{self._quote(system.table + COMMITS_SUFFIX)}",
             "clock": self._clock,
+            "in_utc": self._in_utc,
             "key": commits.KEY,
             "overlapping": commits.OVERLAPPING,
             "ours": _OURS,
@@ -85,6 +85,16 @@ class SqlTable(ABC):
     # What a dialect adds
 
     _clock: str
+
+    _in_utc = " AT TIME ZONE 'UTC'"
+    """After a column of instants: gives them as UTC, with or without the zone said."""
+
+    _keeps_nanoseconds = False
+    """Its times hold nanoseconds, so staged ones lose nothing."""
+
+    def _qualified_schema(self, system: SqlTargetFields) -> str:
+        """The schema as statements name it."""
+        return self._quote(system.db_schema)
 
     @abstractmethod
     def _quote(self, name: str) -> str:
@@ -111,8 +121,8 @@ class SqlTable(ABC):
         """The column type for a staged type; PermanentError if there is none."""
 
     @abstractmethod
-    def _total(self, quoted: str, kind: Kind, column: TargetColumn) -> str:
-        """The expression of a column's exact sum, by its staged kind (`ColumnSummary`)."""
+    def _total(self, quoted: str, staged: pa.DataType, column: TargetColumn) -> str:
+        """The expression of a column's exact sum, by its staged type (`ColumnSummary`)."""
 
     @abstractmethod
     def _insert(self, session: Session, request: LoadRequest, table: TargetTable) -> None:
@@ -127,6 +137,19 @@ class SqlTable(ABC):
     @abstractmethod
     def _serialize_ddl(self, session: Session) -> None:
         """Make other processes that prepare the same table wait until this one has committed."""
+
+    @contextmanager
+    def _creating(self, session: Session) -> Iterator[None]:
+        """Around the creation of what is missing: all of it or nothing, one process at a time."""
+        session.run("BEGIN")
+        try:
+            self._serialize_ddl(session)
+            yield
+            session.run("COMMIT")
+        except BaseException:
+            with suppress(Exception):
+                session.run("ROLLBACK")
+            raise
 
     @abstractmethod
     def _has_schema(self, session: Session) -> bool:
@@ -152,17 +175,9 @@ class SqlTable(ABC):
             with self._connect(read_only=True) as session:
                 if self._is_prepared(session):
                     return
-        with self._connect() as session:
-            session.run("BEGIN")
-            try:
-                self._serialize_ddl(session)
-                if not self._is_prepared(session):
-                    self._create_missing(session, schema)
-                session.run("COMMIT")
-            except BaseException:
-                with suppress(Exception):
-                    session.run("ROLLBACK")
-                raise
+        with self._connect() as session, self._creating(session):
+            if not self._is_prepared(session):
+                self._create_missing(session, schema)
 
     def _is_prepared(self, session: Session) -> bool:
         table = self._table(session, self._system.table)

@@ -35,7 +35,7 @@ _DELETE_OURS = "DELETE FROM {table} WHERE {ours}"
 # Nothing but ours lay in the window before the insert (`_refuse_foreign`), so ours are to be all
 # of it; rows that others commit meanwhile are seen by the count after the load.
 _COUNT_AND_SUMMARIZE = (
-    "SELECT count(*), count(*) FILTER (WHERE {field} >= $3 AND {field} < $4){aggregates} "
+    "SELECT count(*), count(CASE WHEN {field} >= $3 AND {field} < $4 THEN 1 END){aggregates} "
     "FROM {table} WHERE {ours}"
 )
 _SUMMARIZE = "SELECT {aggregates} FROM {table} WHERE {ours}"
@@ -71,13 +71,13 @@ class SqlTarget(SqlOwnership):
         began = time.monotonic()
         manifest = request.manifest
         window = manifest.attempt.window
-        check_files(request)
+        check_files(request, keeps_nanoseconds=self._keeps_nanoseconds)
         loaded, resolved = self._transaction(
             "load",
             window,
             request.epoch,
             lambda session: self._replace_window(session, request, window),
-            before=lambda session: self._ensure_commit_row(session, window),
+            before=lambda session: self._before_load(session, request, window),
             arrived=lambda row: row.epoch == request.epoch and row.manifest_hash == manifest.hash,
         )
         loaded.details["outcome_resolved"] = resolved
@@ -139,7 +139,7 @@ class SqlTarget(SqlOwnership):
             tables = (self._system.table, self._system.table + COMMITS_SUFFIX)
             if any(self._table(session, name) is None for name in tables):
                 return 0
-            session.changed(self._sql(commits.ENSURE), commits.key_values(window))
+            self._insert_commit_row(session, window)
         deleted, _ = self._transaction(
             "delete",
             window,
@@ -183,6 +183,7 @@ class SqlTarget(SqlOwnership):
             **replaced,
             insert_seconds=round(inserted - began, 3),
             verify_seconds=round(time.monotonic() - inserted, 3),
+            **self._load_details(session),
         )
         fault_point("load.after_verify")
 
@@ -194,11 +195,23 @@ class SqlTarget(SqlOwnership):
         request.still_ours()
         return _Loaded(commit, counts, details)
 
-    def _ensure_commit_row(self, session: Session, window: WindowSlice) -> None:
+    def _before_load(self, session: Session, request: LoadRequest, window: WindowSlice) -> None:
         """A row to fence on, in a transaction of its own: its locks outlive no failed load."""
         fault_point("load.before_commit_row")
-        session.changed(self._sql(commits.ENSURE), commits.key_values(window))
+        self._insert_commit_row(session, window)
         fault_point("load.before_begin")
+
+    def _load_details(self, session: Session) -> dict[str, Any]:
+        """What the dialect adds to a load's details."""
+        return {}
+
+    def _insert_commit_row(self, session: Session, window: WindowSlice) -> None:
+        """The window's commit row if it is missing; exactly one, however many try at once."""
+        session.changed(self._sql(commits.ENSURE), commits.key_values(window))
+
+    def _begin(self, session: Session) -> None:
+        """Begin a transaction; `_fence` or `LOCK` is its next statement."""
+        session.run("BEGIN")
 
     def _transaction(
         self,
@@ -219,7 +232,7 @@ class SqlTarget(SqlOwnership):
         with self._connect() as session:
             before(session)
             try:
-                session.run("BEGIN")
+                self._begin(session)
                 fault_point(f"{purpose}.after_begin")
                 result = body(session)
             except BaseException:
@@ -250,8 +263,8 @@ class SqlTarget(SqlOwnership):
     def _settle(self, window: WindowSlice, epoch: int) -> tuple[CommitRow, CommitRow]:
         """The commit row before and after fencing it at `epoch`."""
         with self._connect() as session:
-            session.run("BEGIN")
             try:
+                self._begin(session)
                 session.changed(self._sql(commits.LOCK), commits.key_values(window))
                 before = self._require_commit(session, window)
                 self._fence(session, None, commits.FENCE, window, epoch)

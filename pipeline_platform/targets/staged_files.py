@@ -1,25 +1,24 @@
 """The staged Parquet files as a load reads them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from pipeline_platform.errors import DataError, VerificationError
-from pipeline_platform.movement import LoadRequest
+from pipeline_platform.movement import LoadRequest, OpenFile, open_local
 from pipeline_platform.targets.columns import plain_type
 
 BATCH_ROWS = 65_536
 
 
-def check_files(request: LoadRequest) -> None:
+def check_files(request: LoadRequest, *, keeps_nanoseconds: bool = False) -> None:
     """Every file can be opened and has the manifest's columns; before anything is touched.
 
-    Also refuses nanoseconds that microseconds would drop. VerificationError for a missing, torn
-    or foreign file, DataError for the nanoseconds.
+    Also refuses nanoseconds that the target's microseconds would drop. VerificationError for a
+    missing, torn or foreign file, DataError for the nanoseconds.
     """
     manifest = request.manifest
     if len(request.files) != len(manifest.files):
@@ -28,9 +27,11 @@ def check_files(request: LoadRequest) -> None:
             f"{len(manifest.files)}.",
             hint="The next attempt stages the window again.",
         )
-    fine = [field.name for field in manifest.schema if _nanoseconds(field.type)]
+    fine: list[str] = []
+    if not keeps_nanoseconds:
+        fine = [field.name for field in manifest.schema if in_nanoseconds(field.type)]
     for location in request.files:
-        with open_file(location) as file:
+        with open_file(location, request.open) as file:
             if file.schema_arrow.names != manifest.schema.names:
                 raise VerificationError(
                     f"The staged file {location} does not have the manifest's columns.",
@@ -40,26 +41,30 @@ def check_files(request: LoadRequest) -> None:
                 _refuse_lost_digits(file, fine, location)
 
 
-def largest_row_group(locations: Sequence[str]) -> int:
+def is_local(location: str) -> bool:
+    """A path of this machine, not a URI."""
+    return "://" not in location
+
+
+def largest_row_group(request: LoadRequest) -> int:
     """Bytes of the largest row group of the files, uncompressed; 0 without one."""
     largest = 0
-    for location in locations:
-        with open_file(location) as file:
+    for location in request.files:
+        with open_file(location, request.open) as file:
             groups = (file.metadata.row_group(n) for n in range(file.metadata.num_row_groups))
             largest = max([largest, *(group.total_byte_size for group in groups)])
     return largest
 
 
 @contextmanager
-def open_file(location: str) -> Iterator[pq.ParquetFile]:
-    """One staged file, a local path or a URI; VerificationError if it cannot be read."""
+def open_file(location: str, open_location: OpenFile = open_local) -> Iterator[pq.ParquetFile]:
+    """One staged file; VerificationError if it is missing or cannot be read."""
     try:
-        source: object = location
-        if "://" in location:
-            filesystem, path = pafs.FileSystem.from_uri(location)
-            source = filesystem.open_input_file(path)
         # Buffering ahead would hold the whole file.
-        with pq.ParquetFile(source, pre_buffer=False) as file:
+        with (
+            open_location(location) as stream,
+            pq.ParquetFile(stream, pre_buffer=False) as file,
+        ):
             yield file
     except (OSError, pa.ArrowInvalid) as error:
         raise VerificationError(
@@ -73,7 +78,8 @@ def batches(file: pq.ParquetFile, columns: list[str] | None = None) -> Iterator[
     return iter(file.iter_batches(batch_size=BATCH_ROWS, columns=columns, use_threads=False))
 
 
-def _nanoseconds(staged: pa.DataType) -> bool:
+def in_nanoseconds(staged: pa.DataType) -> bool:
+    """A time of day or a timestamp that counts nanoseconds."""
     staged = plain_type(staged)
     is_time = pa.types.is_timestamp(staged) or pa.types.is_time64(staged)
     return bool(is_time and staged.unit == "ns")

@@ -14,12 +14,11 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline_platform.movement import ColumnSummary, Manifest
-from pipeline_platform.targets.columns import Kind, TargetColumn, TargetTable, staged_kind
+from pipeline_platform.targets.columns import TargetColumn, TargetTable, staged_kind
 
 # The SQL of a column's exact sum; the column comes quoted.
-TotalOf = Callable[[str, Kind, TargetColumn], str]
+TotalOf = Callable[[str, pa.DataType, TargetColumn], str]
 
-_NAN_FREE = "FILTER (WHERE {column} <> 'NaN')"
 _FLOATS = ("float32", "float64")
 
 
@@ -72,13 +71,13 @@ def _checks(
     if column.kind == "normalized" or kind == "null":
         return [nulls]
     if kind in _FLOATS:
-        filtered = _NAN_FREE.format(column=quoted)
+        numbers = f"NULLIF({quoted}, 'NaN')"
         single = kind == "float32"
         return [
             nulls,
-            Aggregate(name, "minimum", f"min({quoted}) {filtered}",
+            Aggregate(name, "minimum", f"min({numbers})",
                       lambda value: _same_float(value, summary.minimum, single)),
-            Aggregate(name, "maximum", f"max({quoted}) {filtered}",
+            Aggregate(name, "maximum", f"max({numbers})",
                       lambda value: _same_float(value, summary.maximum, single)),
         ]  # fmt: skip
     if total_of is None:
@@ -88,13 +87,15 @@ def _checks(
         Aggregate(
             name,
             "sum",
-            total_of(quoted, kind, column),
+            total_of(quoted, field.type, column),
             lambda value: _same_total(value, summary.total),
         ),
     ]
 
 
 def _same_total(value: Any, expected: str | None) -> bool:
+    if isinstance(value, str) and "/" in value:
+        value = [int(part) for part in value.split("/")]
     if isinstance(value, list):
         value = _joined(*value)
     if value is None or expected is None:
@@ -103,7 +104,8 @@ def _same_total(value: Any, expected: str | None) -> bool:
 
 
 def _joined(high: int | None, low: int | None, scale: int) -> Decimal | None:
-    """The sum of wide decimals from its halves; exact, whatever the context's precision."""
+    """A sum from its halves, of 19 digits each, and its scale; exact, whatever the context's
+    precision."""
     if high is None or low is None:
         return None
     digits = Decimal(high * 10**19 + low).as_tuple()

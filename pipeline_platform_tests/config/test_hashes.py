@@ -7,6 +7,7 @@ import pytest
 from pipeline_platform.config.connections import Section
 from pipeline_platform.config.hashing import NOT_HASHED
 from pipeline_platform.config.load import parse_config
+from pipeline_platform.config.s3 import S3Stage
 from pipeline_platform.config.systems import (
     CustomSource,
     CustomStage,
@@ -167,12 +168,17 @@ def test_the_fields_that_do_not_count() -> None:
     """A new field counts until somebody decides here that it does not."""
     postgres = {"user", "password", "sslmode", "sslrootcert", "connect_timeout_seconds",
                 "statement_timeout_seconds", "lock_timeout_seconds"}  # fmt: skip
+    s3 = {"region", "access_key_id", "secret_access_key", "session_token", "profile", "path_style",
+          "ca_certs", "server_side_encryption", "kms_key_id", "connect_timeout_seconds",
+          "read_timeout_seconds", "max_attempts"}  # fmt: skip
+    files = {"compression", "rows_per_file", "bytes_per_file", "rows_per_group"}
     source, target = {"change_field", "batch_rows"}, {"create_table", "adopt"}
     expected: dict[type[Section], set[str]] = {
         DuckDBSource: {"lock_timeout_seconds"} | source,
         PostgresSource: postgres | source,
         CustomSource: source,
-        LocalStage: {"compression", "rows_per_file", "rows_per_group"},
+        LocalStage: files,
+        S3Stage: s3 | files,
         CustomStage: set(),
         DuckDBTarget: {"lock_timeout_seconds"} | target,
         PostgresTarget: postgres | target,

@@ -92,6 +92,22 @@ def test_kinds_and_tables(tmp_path: Path) -> None:
     }  # fmt: skip
     assert found["source"]["metadata"]["dagster/table_name"] == "source.orders"
     assert found["target"]["metadata"]["dagster/table_name"] == "warehouse.analytics.orders"
+    assert {one["pool"] for one in found.values()} == {None}
+
+
+def test_loads_into_a_snowflake_table_share_a_pool(tmp_path: Path) -> None:
+    target = {
+        "type": "snowflake", "account": "acme", "user": "ME", "password": "env:P",
+        "database": "my data", "schema": "analytics", "table": "orders",
+    }  # fmt: skip
+    stage = {"type": "s3", "bucket": "acme-stage"}
+    values = {**duckdb_config(), "target_system": target, "stage_system": stage}
+    config = parse_config(values, base_dir=tmp_path).config
+    found = {step: described(config, step, NO_FILE) for step in STEPS}
+    assert found["target"]["pool"] == "snowflake/my_data.analytics.orders"
+    assert {one["pool"] for step, one in found.items() if step != "target"} == {None}
+    assert found["stage"]["kinds"] == {"parquet", "s3"}
+    assert found["target"]["metadata"]["dagster/table_name"] == "my data.analytics.orders"
 
 
 def materialize(folder: Path) -> dg.ExecuteInProcessResult:

@@ -1,6 +1,7 @@
 """What every stage must do; a stage's own test class gives `stage` and a way to damage files."""
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -82,9 +83,21 @@ class StageContract(DamageContract):
         assert ids == [row["id"] for row in ROWS]
         stage.verify(manifest)
 
+    def test_bytes_per_file_cut_at_the_end_of_a_row_group(self, tmp_path: Path) -> None:
+        rows = [{**row, "raw": random.Random(row["id"]).randbytes(300)} for row in ROWS]
+        stage = self.make_stage(tmp_path, bytes_per_file=1_000, rows_per_group=2)
+        manifest = self.write(stage, snapshot_of(rows))
+        assert [file.rows for file in manifest.files] == [2] * 11 + [1]
+        stage = self.make_stage(tmp_path, bytes_per_file=1_000_000, rows_per_group=2)
+        manifest = self.write(stage, snapshot_of(rows), AttemptPath(WINDOW, 4))
+        assert [file.rows for file in manifest.files] == [23]
+
     def test_locations_can_be_read_by_others(self, stage: Stage) -> None:
         manifest = self.write(stage)
-        tables = [pq.read_table(location) for location in stage.locations(manifest)]
+        tables = []
+        for location in stage.locations(manifest):
+            with stage.open(location) as file:
+                tables.append(pq.read_table(file))
         assert sum(table.num_rows for table in tables) == 23
 
     def test_empty_window_keeps_the_columns(self, stage: Stage) -> None:
@@ -93,7 +106,8 @@ class StageContract(DamageContract):
         assert stage.open_manifest(ATTEMPT) == manifest
         assert stage.count(manifest) == 0
         assert list(stage.scan(manifest)) == []
-        assert pq.read_schema(stage.locations(manifest)[0]).names == SCHEMA.names
+        with stage.open(stage.locations(manifest)[0]) as file:
+            assert pq.read_schema(file).names == SCHEMA.names
         assert manifest.columns["id"].total is None
 
     def test_rejected_rows_are_kept_with_their_reason(self, stage: Stage, tmp_path: Path) -> None:
@@ -224,16 +238,16 @@ class StageContract(DamageContract):
 
     def test_archive_moves_a_whole_attempt(self, stage: Stage, tmp_path: Path) -> None:
         manifest = self.write(stage, snapshot_of(ROWS, rejected=[RejectedRecord("r", "{}")]))
-        where = stage.archive(ATTEMPT, str(tmp_path / "archive"))
+        where = stage.archive(ATTEMPT, self.archive_root(tmp_path))
         assert where.endswith(ATTEMPT.relative)
         assert stage.attempts(WINDOW) == []
-        archive = self.make_stage(tmp_path, path=str(tmp_path / "archive"))
+        archive = self.make_archive(tmp_path)
         moved = archive.open_manifest(ATTEMPT)
         assert moved == manifest
         assert moved is not None
         archive.verify(moved)
         # a crash after the deletion began: the archive is whole, so the rest goes
-        assert stage.archive(ATTEMPT, str(tmp_path / "archive")) == where
+        assert stage.archive(ATTEMPT, self.archive_root(tmp_path)) == where
 
     def test_archive_of_a_damaged_attempt_deletes_nothing(
         self, stage: Stage, tmp_path: Path
@@ -244,12 +258,12 @@ class StageContract(DamageContract):
         for damaged in (whole[:-1] + b"x", None):
             self.overwrite(tmp_path, path, damaged)
             with pytest.raises(VerificationError):
-                stage.archive(ATTEMPT, str(tmp_path / "archive"))
+                stage.archive(ATTEMPT, self.archive_root(tmp_path))
             assert stage.open_manifest(ATTEMPT) == manifest
-        archive = self.make_stage(tmp_path, path=str(tmp_path / "archive"))
+        archive = self.make_archive(tmp_path)
         assert archive.open_manifest(ATTEMPT) is None
         with pytest.raises(PermanentError):
-            stage.archive(AttemptPath(WINDOW, 8), str(tmp_path / "archive"))
+            stage.archive(AttemptPath(WINDOW, 8), self.archive_root(tmp_path))
 
     @pytest.mark.parametrize("name", ["../evil", "a/b", "..", "", "a\\b", "/etc", "a\x00b", "."])
     def test_no_name_leads_out_of_the_root(self, stage: Stage, tmp_path: Path, name: str) -> None:
@@ -260,7 +274,7 @@ class StageContract(DamageContract):
             lambda: stage.open_manifest(attempt),
             lambda: stage.attempts(attempt.window),
             lambda: stage.delete(attempt),
-            lambda: stage.archive(attempt, str(tmp_path / "archive")),
+            lambda: stage.archive(attempt, self.archive_root(tmp_path)),
             lambda: list(stage.manifests(name)),
         ]
         for call in calls:

@@ -46,6 +46,14 @@ class StageTests(ABC):
     def paths(self, tmp_path: Path) -> list[str]:
         """All stored files, below the root, unfinished ones too."""
 
+    @abstractmethod
+    def archive_root(self, tmp_path: Path) -> str:
+        """An archive as the config names it."""
+
+    @abstractmethod
+    def make_archive(self, tmp_path: Path) -> Stage:
+        """A stage on what was archived."""
+
     @pytest.fixture
     def stage(self, tmp_path: Path) -> Stage:
         return self.make_stage(tmp_path)

@@ -14,8 +14,9 @@ from pipeline_platform.movement import AttemptPath, Snapshot, SourceBatch
 from pipeline_platform.stages import build_stage
 from pipeline_platform.stages.base import Stage
 from pipeline_platform.stages.local import LocalStage
+from pipeline_platform.stages.parquet import GREATEST_GROWTH, file_growth
 from pipeline_platform_tests.stages.contract import StageContract
-from pipeline_platform_tests.stages.examples import ATTEMPT, WINDOW
+from pipeline_platform_tests.stages.examples import ATTEMPT, ROWS, WINDOW, snapshot_of
 
 
 class TestLocalStage(StageContract):
@@ -37,6 +38,12 @@ class TestLocalStage(StageContract):
     def paths(self, tmp_path: Path) -> list[str]:
         root = tmp_path / "stage"
         return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
+
+    def archive_root(self, tmp_path: Path) -> str:
+        return str(tmp_path / "archive")
+
+    def make_archive(self, tmp_path: Path) -> Stage:
+        return self.make_stage(tmp_path, path="archive")
 
     def test_files_are_private_and_unfinished_ones_never_visible(
         self, stage: Stage, tmp_path: Path
@@ -72,6 +79,26 @@ class TestLocalStage(StageContract):
         with pytest.raises(ConfigurationError):
             stage.archive(ATTEMPT, str(tmp_path / "stage"))
         stage.verify(manifest)
+
+
+def test_a_terabyte_makes_at_most_a_thousand_files() -> None:
+    growth = [file_growth(files) for files in range(1_000)]
+    assert growth[:500] == [1] * 500
+    assert growth == sorted(growth)
+    assert sum(growth) * systems.LocalStage(type="local", path="stage").bytes_per_file > 10**12
+    assert max(file_growth(files) for files in range(5_000)) == GREATEST_GROWTH
+
+
+def test_files_of_great_windows_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline_platform.stages.parquet.FILES_OF_WANTED_SIZE", 2)
+    monkeypatch.setattr("pipeline_platform.stages.parquet.GROWTH_EVERY", 2)
+    config = systems.LocalStage(type="local", path="stage", rows_per_file=1)
+    stage = build_stage(config, base_dir=tmp_path)
+    manifest = stage.write(
+        ATTEMPT, snapshot_of(ROWS), pipeline_id="i", query_field="at", config_hashes={},
+        still_ours=lambda: None,
+    )  # fmt: skip
+    assert [file.rows for file in manifest.files] == [1, 1, 2, 2, 4, 4, 8, 1]
 
 
 DISK_FULL = """

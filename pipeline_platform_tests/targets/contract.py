@@ -72,8 +72,8 @@ class TargetContract(RefusalContract, VerificationContract, FaultContract):
         assert result.details["columns_verified"] == 5
         assert warehouse.ids() == list(range(23))
         names = warehouse.execute(
-            "SELECT DISTINCT _pipeline_name, _pipeline_window_start AT TIME ZONE 'UTC' "
-            "FROM analytics.orders"
+            "SELECT DISTINCT _pipeline_name, "
+            f"{warehouse.wall_clock('_pipeline_window_start')} FROM analytics.orders"
         )
         assert names == [("orders", WINDOW.start.replace(tzinfo=None))]
 

@@ -35,6 +35,12 @@ from pipeline_platform_tests.targets.warehouse import (
 
 
 class VerificationContract(TargetTests):
+    HOSTILE_SCHEMA = 's"x %s'
+    HOSTILE_TABLE = "t{0};--'"
+    HOSTILE_NAMES: tuple[str, ...] = (
+        "select", 'a"b', "x.y", "100%", "$1", "{table}", "new\nline", "größe 🎈", "A b'c",
+    )  # fmt: skip
+
     def test_loss_over_and_within_tolerance(
         self, warehouse: Warehouse, target: Target, staging: Staging
     ) -> None:
@@ -129,26 +135,32 @@ class VerificationContract(TargetTests):
     def test_hostile_names(self, warehouse: Warehouse, tmp_path: Path) -> None:
         staging = Staging(tmp_path / "a[b]*?{c}'s k=v")
         evil = 'o"; DROP TABLE x; --'
-        names = ["select", 'a"b', "x.y", "100%", "$1", "{table}", "new\nline", "größe 🎈", "A b'c"]
+        names = self.HOSTILE_NAMES
         table = pa.table(
             {
                 evil: pa.array([START], pa.timestamp("us", "UTC")),
                 **{n: pa.array([n]) for n in names},
             }
         )
-        target = warehouse.target(schema='s"x %s', table="t{0};--'", query_field=QueryField(evil))
+        schema, named = self.HOSTILE_SCHEMA, self.HOSTILE_TABLE
+        target = warehouse.target(schema=schema, table=named, query_field=QueryField(evil))
         target.prepare(table.schema)
         target.prepare(table.schema)
         assert all(check.passed for check in target.check_columns(table.schema))
         window = replace(WINDOW, pipeline_name="orders")
         target.load(staging.request(table, window=window, query_field=evil))
         assert target.count(window) == TargetCounts(1, 1)
-        rows = warehouse.execute('SELECT * FROM "s""x %s"."t{0};--\'"')
-        assert list(rows[0][1:10]) == names
+        schema = schema.replace('"', '""')
+        rows = warehouse.execute(f'SELECT * FROM "{schema}"."{named}"')
+        assert rows[0][1:10] == names
         assert target.delete_window(window, 1) == 1
 
+    def every_type(self) -> pa.Table:
+        """Staged columns of all types that the database holds."""
+        return every_type()
+
     def test_every_type(self, warehouse: Warehouse, staging: Staging) -> None:
-        table = every_type()
+        table = self.every_type()
         target = warehouse.target()
         target.prepare(table.schema)
         assert all(check.passed for check in target.check_columns(table.schema))

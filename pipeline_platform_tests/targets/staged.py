@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline_platform.config import systems
+from pipeline_platform.config.s3 import S3Stage
 from pipeline_platform.movement import (
     AttemptPath,
     LoadRequest,
@@ -18,11 +19,13 @@ from pipeline_platform.movement import (
     SourceBatch,
     WindowSlice,
 )
-from pipeline_platform.stages.local import LocalStage
+from pipeline_platform.stages import build_stage
+from pipeline_platform.stages.base import Stage
 
 START = datetime(2025, 11, 15, 10, tzinfo=timezone.utc)
 HOUR = timedelta(hours=1)
 WINDOW = WindowSlice("orders", START, START + HOUR)
+FILES: dict[str, Any] = {"rows_per_file": 7, "rows_per_group": 5}
 HASHES = {"source": "s", "stage": "t", "query_window": "q", "target": "g"}
 
 SCHEMA = pa.schema(
@@ -54,11 +57,15 @@ def rows_of(count: int, window: WindowSlice = WINDOW, first: int = 0) -> list[di
 class Staging:
     """Stages rows and makes load requests of them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.stage = LocalStage(
-            systems.LocalStage(type="local", path="stage", rows_per_file=7, rows_per_group=5),
-            base_dir=folder,
-        )
+    def __init__(self, folder: Path, bucket: dict[str, Any] | None = None) -> None:
+        """`bucket` is the connection of an S3 stage; without one it is a local stage."""
+        self.stage: Stage
+        if bucket is None:
+            local = systems.LocalStage(type="local", path="stage", **FILES)
+            self.stage = build_stage(local, base_dir=folder)
+        else:
+            s3 = S3Stage(type="s3", prefix="stage", **FILES, **bucket)
+            self.stage = build_stage(s3, base_dir=folder)
 
     def manifest(
         self,
@@ -93,6 +100,7 @@ class Staging:
         staging = {name: more.pop(name) for name in ("schema", "query_field") if name in more}
         manifest = self.manifest(rows, epoch, window, **staging)
         files = self.stage.locations(manifest)
+        more = {"open": self.stage.open, **more}
         return LoadRequest(change(manifest), epoch, files, Decimal(tolerance), **more)
 
 

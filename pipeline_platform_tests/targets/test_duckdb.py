@@ -22,6 +22,7 @@ from pipeline_platform.targets import build_target
 from pipeline_platform.targets.base import Target
 from pipeline_platform.targets.duckdb import DuckDBTableTarget
 from pipeline_platform_tests.targets.contract import TargetContract
+from pipeline_platform_tests.targets.contract_bucket import BucketContract
 from pipeline_platform_tests.targets.staged import HOUR, SCHEMA, START, WINDOW, Staging, rows_of
 from pipeline_platform_tests.targets.warehouse import CREATED_AT, ROWS, Warehouse
 
@@ -48,7 +49,7 @@ class DuckDBFile(Warehouse):
             return connection.execute(statement, parameters).fetchall()
 
 
-class TestDuckDBTarget(TargetContract):
+class TestDuckDBTarget(TargetContract, BucketContract):
     @pytest.fixture
     def warehouse(self, tmp_path: Path) -> DuckDBFile:
         return DuckDBFile(tmp_path)

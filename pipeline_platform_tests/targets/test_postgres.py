@@ -16,6 +16,7 @@ from pipeline_platform.targets import build_target
 from pipeline_platform.targets.base import Target
 from pipeline_platform_tests.servers.postgres import Database
 from pipeline_platform_tests.targets.contract import TargetContract
+from pipeline_platform_tests.targets.contract_bucket import BucketContract
 from pipeline_platform_tests.targets.staged import (
     HOUR,
     SCHEMA,
@@ -58,7 +59,7 @@ def comparable(value: object) -> object:
     return value
 
 
-class TestPostgresTarget(TargetContract):
+class TestPostgresTarget(TargetContract, BucketContract):
     @pytest.fixture
     def warehouse(self, postgres: Database) -> PostgresDatabase:
         return PostgresDatabase(postgres)

@@ -38,6 +38,10 @@ class Warehouse(ABC):
     def execute(self, statement: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
         """Run a statement behind the target's back."""
 
+    def wall_clock(self, column: str) -> str:
+        """The expression of a column of instants as UTC without a zone."""
+        return f"{column} AT TIME ZONE 'UTC'"
+
     def ids(self) -> list[int]:
         return sorted(row[0] for row in self.execute("SELECT id FROM analytics.orders"))
 

@@ -1,0 +1,1 @@
+"""What only a real Snowflake account can show, checked in one: `make verify-snowflake`."""
