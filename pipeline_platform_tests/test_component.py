@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from jsonschema import Draft202012Validator
 
 from pipeline_platform.config.attributes import PipelineAttributes, StateAttributes, load_state
 from pipeline_platform.config.layout import find_layout
@@ -12,6 +11,7 @@ from pipeline_platform.errors import ConfigurationError
 from pipeline_platform.project import Project, resolve_templates
 from pipeline_platform.validation import validate_path
 from pipeline_platform_tests.config.examples import values
+from pipeline_platform_tests.config.test_schema import Draft202012Validator
 
 ROOT = Path(__file__).parents[1]
 DEFS = ROOT / "pipeline_platform" / "defs"

@@ -109,7 +109,7 @@ attributes:
   schema: pipeline_platform
 ```
 
-Instead, `attributes: {config: postgres.yaml}` names a YAML file beside it that holds the attributes;
-with a template, `config: "{{ env('DRIVE_TABLE', 'duckdb') }}.yaml"`, an environment variable
-chooses between several. This project does so: `DRIVE_TABLE=snowflake` is all it takes.
+Instead, `attributes: {config: postgres.yaml}` names a YAML file beside it that holds the
+attributes; with a template, `config: "{{ env('DRIVE_TABLE', 'duckdb') }}.yaml"`, an environment
+variable chooses between several. This project does so: `DRIVE_TABLE=snowflake` is all it takes.
 """
