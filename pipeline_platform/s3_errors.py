@@ -38,6 +38,8 @@ _TRANSIENT_FAILURES = (
     raised.CredentialRetrievalError,
     raised.MetadataRetrievalError,
 )
+# Python quotes a header that cannot be sent, and in it a key or a token.
+_UNSENDABLE = "Invalid header value"
 _KEYS = "Check access_key_id and secret_access_key, or the AWS profile or role in use."
 _HINTS = {
     "AccessDenied": "Grant s3:ListBucket and s3:ListBucketMultipartUploads on the bucket, and "
@@ -71,6 +73,8 @@ def s3_error(error: Exception, connection: S3Connection, place: str) -> Pipeline
     """The platform's error for one of botocore. Holds no credential of the connection."""
     if isinstance(error, raised.ClientError):
         return _refusal(error, connection, place)
+    if _UNSENDABLE in str(error):
+        return ConfigurationError(f"{place}: a credential holds a line break.", hint=_KEYS)
     text = _without_secrets(str(error).partition("\n")[0].rstrip("."), connection)
     message = f"{place}: {text}."
     if isinstance(error, raised.SSLError):

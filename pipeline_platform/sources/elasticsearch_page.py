@@ -35,7 +35,7 @@ from pipeline_platform.sources.elasticsearch_values import (
 _ODD_DOCUMENTS = 4
 # Pages that had to cut a column before it is cut from the start.
 _REFUSALS = 2
-_UNKNOWN_FIELDS = 200
+_MOST_CUTTERS = 64
 _NUMBERS = ("integer", "unsigned", "float", "date")
 
 
@@ -241,14 +241,16 @@ class PageReader:
 
     def _cutter_of(self, names: set[str]) -> Cutter:
         key = frozenset(names)
-        if key not in self._cutters:
-            columns = [self._by_name[name] for name in names]
-            self._cutters[key] = Cutter(columns, unchecked=True)
-        return self._cutters[key]
+        cutter = self._cutters.get(key)
+        if cutter is None:
+            cutter = Cutter([self._by_name[name] for name in names], unchecked=True)
+            if len(self._cutters) < _MOST_CUTTERS:
+                self._cutters[key] = cutter
+        return cutter
 
     def _learn_unknown(self) -> None:
         """Keys that documents have beside the mapping: cut with the rest from now on."""
-        unknown = sorted(self._reader.unknown)[:_UNKNOWN_FIELDS]
+        unknown = sorted(self._reader.unknown.copy())
         if len(unknown) > len(self._extras):
             self._extras = tuple(
                 DocumentColumn(name, pa.string(), (name,), "json", "") for name in unknown

@@ -21,6 +21,8 @@ from pipeline_platform.sources.elasticsearch_values import (
     to_array,
 )
 
+# Of the names that are remembered, so that documents full of ever new keys take no memory.
+_MOST_UNKNOWN = 200
 _TWICE = "a field is there twice"
 
 
@@ -29,7 +31,7 @@ class TolerantReader:
 
     columns: all of the mapping; selected: those of a row, in order. The key `a.b` is the same
     field as `b` inside of `a`, and a list of one object is that object, as they are to
-    Elasticsearch. `unknown` gathers the keys of documents that the mapping does not have.
+    Elasticsearch. `unknown` gathers keys of documents that the mapping does not have.
     """
 
     def __init__(
@@ -166,6 +168,7 @@ class _Document:
             self.take(members(items[0]), f"{name}.", kept)
 
     def _note(self, name: str, text: bytes) -> None:
-        self._reader.unknown.add(name)
+        if len(self._reader.unknown) < _MOST_UNKNOWN:
+            self._reader.unknown.add(name)
         if not self._reader.ignores(name) and not is_empty(text):
             self.unknown.append((name, text))

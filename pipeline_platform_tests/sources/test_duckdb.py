@@ -13,13 +13,14 @@ from pipeline_platform.config import systems
 from pipeline_platform.errors import PermanentError
 from pipeline_platform.sources import build_source
 from pipeline_platform.sources.base import Source
-from pipeline_platform_tests.sources.contract import START, WINDOW, SourceContract, rows_of
+from pipeline_platform_tests.sources.contract import START, WINDOW, rows_of
+from pipeline_platform_tests.sources.contract_sql import SqlSourceContract
 
 US, NS = pa.timestamp("us"), pa.timestamp("ns")
 TEXT = pa.string()
 
 
-class TestDuckDBSource(SourceContract):
+class TestDuckDBSource(SqlSourceContract):
     @pytest.fixture(autouse=True)
     def _file(self, tmp_path: Path) -> None:
         self.folder = tmp_path

@@ -13,7 +13,8 @@ from pipeline_platform.errors import PermanentError, TransientError
 from pipeline_platform.sources import build_source
 from pipeline_platform.sources.base import Source
 from pipeline_platform_tests.servers.postgres import Database
-from pipeline_platform_tests.sources.contract import START, WINDOW, SourceContract, rows_of
+from pipeline_platform_tests.sources.contract import START, WINDOW, rows_of
+from pipeline_platform_tests.sources.contract_sql import SqlSourceContract
 
 US = pa.timestamp("us")
 TEXT = pa.string()
@@ -23,7 +24,7 @@ COUNT_SESSIONS = (
 )
 
 
-class TestPostgresSource(SourceContract):
+class TestPostgresSource(SqlSourceContract):
     @pytest.fixture(autouse=True)
     def _database(self, postgres: Database, tmp_path: Path) -> None:
         self.database = postgres
