@@ -12,9 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "tolerance", "moment", "window", "record", "execution", "movement", "query_field",
      "naming", "quoting", "fault_points"),
-    ("config", "duckdb_connection", "duckdb_kept_open", "postgres_connection",
-     "elasticsearch_connection", "s3_connection", "s3_errors", "snowflake_connection",
-     "snowflake_session", "snowflake_errors", "connectors"),
+    ("config", "connections", "connectors"),
     ("sources", "stages", "targets", "drive_table"),
     ("flow",),
     ("partitions", "automation"),
@@ -74,8 +72,8 @@ def test_dagster_is_imported_above_the_connectors_only(path: Path) -> None:
     names = {name.split(".")[0] for name in imports_of(path)}
     assert allowed or "dagster" not in names
     # Companions of Dagster that only wrap a client: each in the one file that opens connections.
-    assert "dagster_aws" not in names or module == "s3_connection"
-    assert "dagster_snowflake" not in names or module == "snowflake_connection"
+    assert "dagster_aws" not in names or module == "connections.s3"
+    assert "dagster_snowflake" not in names or module == "connections.snowflake"
     assert not any(name.startswith("dagster._") for name in imports_of(path))
 
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from pipeline_platform.config.snowflake import SnowflakeState
+from pipeline_platform.connections.snowflake import IDLE_SECONDS
 from pipeline_platform.drive_table import snowflake as drive_table_in_snowflake
-from pipeline_platform.snowflake_connection import IDLE_SECONDS
 from pipeline_platform.verify_snowflake import __main__ as verify
 from pipeline_platform.verify_snowflake.points import (
     NotApplicableError,

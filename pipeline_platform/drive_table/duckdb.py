@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import duckdb
 
 from pipeline_platform.config.systems import DuckDBState
+from pipeline_platform.connections.duckdb import connect_duckdb
 from pipeline_platform.drive_table.rows import as_json, in_utc
 from pipeline_platform.drive_table.schema import Dialect
 from pipeline_platform.drive_table.sql_store import SqlStore
 from pipeline_platform.drive_table.statements import Session, Statements
-from pipeline_platform.duckdb_connection import connect_duckdb
 from pipeline_platform.errors import PipelineError
 from pipeline_platform.quoting import quote_duckdb
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.config.systems import PostgresState
+from pipeline_platform.connections.postgres import connect_postgres
 from pipeline_platform.drive_table.rows import in_utc
 from pipeline_platform.drive_table.schema import Dialect
 from pipeline_platform.drive_table.sql_store import SqlStore
 from pipeline_platform.drive_table.statements import Session, Statements
-from pipeline_platform.postgres_connection import connect_postgres
 from pipeline_platform.quoting import quote_postgres
 
 if TYPE_CHECKING:

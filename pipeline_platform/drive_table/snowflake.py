@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline_platform.config.snowflake import SnowflakeState
+from pipeline_platform.connections.snowflake import connect_snowflake
+from pipeline_platform.connections.snowflake_session import SnowflakeSession
 from pipeline_platform.drive_table.migrate import applied_version
 from pipeline_platform.drive_table.rows import in_utc
 from pipeline_platform.drive_table.schema import Migration
@@ -25,8 +27,6 @@ from pipeline_platform.drive_table.sql_store import SqlStore
 from pipeline_platform.drive_table.statements import Session, Statements
 from pipeline_platform.errors import PermanentError, PipelineError, TransientError
 from pipeline_platform.quoting import fold_snowflake
-from pipeline_platform.snowflake_connection import connect_snowflake
-from pipeline_platform.snowflake_session import SnowflakeSession
 
 T = TypeVar("T")
 

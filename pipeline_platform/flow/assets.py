@@ -6,10 +6,10 @@ from typing import Any
 
 import dagster as dg
 
+from pipeline_platform.connections.duckdb_kept_open import duckdb_kept_open
 from pipeline_platform.drive_table.io_manager import DRIVE_TABLE, DriveTableIOManager
 from pipeline_platform.drive_table.rows import json_safe
 from pipeline_platform.drive_table.store import DriveStore
-from pipeline_platform.duckdb_kept_open import duckdb_kept_open
 from pipeline_platform.execution import ExecutionRow
 from pipeline_platform.flow.catalog import CHECK_DESCRIPTIONS, ConfigPlace, described
 from pipeline_platform.flow.pipeline import Pipeline

@@ -8,7 +8,7 @@ from pipeline_platform.sources.base import Source
 
 SOURCES: dict[str, str] = {
     "duckdb": "pipeline_platform.sources.duckdb:DuckDBSource",
-    "elasticsearch": "pipeline_platform.sources.elasticsearch:ElasticsearchSource",
+    "elasticsearch": "pipeline_platform.sources.elasticsearch.source:ElasticsearchSource",
     "postgres": "pipeline_platform.sources.postgres:PostgresSource",
 }
 

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline_platform.config import systems
-from pipeline_platform.duckdb_connection import connect_duckdb, duckdb_error, forget_blocks
+from pipeline_platform.connections.duckdb import connect_duckdb, duckdb_error, forget_blocks
 from pipeline_platform.errors import PermanentError, PipelineError
 from pipeline_platform.movement import Prerequisite, Snapshot, WindowSlice
 from pipeline_platform.quoting import quote_duckdb

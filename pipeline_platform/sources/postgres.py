@@ -15,13 +15,13 @@ import pyarrow as pa
 from psycopg import IsolationLevel, sql
 
 from pipeline_platform.config import systems
-from pipeline_platform.errors import PermanentError, PipelineError, TransientError
-from pipeline_platform.movement import Prerequisite, Snapshot, WindowSlice
-from pipeline_platform.postgres_connection import (
+from pipeline_platform.connections.postgres import (
     connect_postgres,
     postgres_conninfo,
     postgres_error,
 )
+from pipeline_platform.errors import PermanentError, PipelineError, TransientError
+from pipeline_platform.movement import Prerequisite, Snapshot, WindowSlice
 from pipeline_platform.sources.columns import (
     column_checks,
     query_field_of,

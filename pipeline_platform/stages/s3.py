@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from pipeline_platform.config.s3 import S3Stage as S3StageConfig
+from pipeline_platform.connections.s3 import S3Bucket
 from pipeline_platform.errors import ConfigurationError
-from pipeline_platform.s3_connection import S3Bucket
 from pipeline_platform.stages.files import FileStage
 from pipeline_platform.stages.s3_storage import S3Storage
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError
 
+from pipeline_platform.connections.s3 import S3Bucket
+from pipeline_platform.connections.s3_errors import BROKEN_ANSWERS, answered, error_code
 from pipeline_platform.errors import VerificationError
-from pipeline_platform.s3_connection import S3Bucket
-from pipeline_platform.s3_errors import BROKEN_ANSWERS, answered, error_code
 
 # A Parquet footer, or a whole manifest, comes with the first request.
 TAIL_BYTES = 256 << 10

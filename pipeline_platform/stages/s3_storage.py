@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 from botocore.exceptions import ClientError
 
+from pipeline_platform.connections.s3 import S3Bucket
+from pipeline_platform.connections.s3_errors import answered, error_code
 from pipeline_platform.errors import ConfigurationError, PermanentError
-from pipeline_platform.s3_connection import S3Bucket
-from pipeline_platform.s3_errors import answered, error_code
 from pipeline_platform.stages.s3_object import READ_THREADS, S3Object
 from pipeline_platform.stages.s3_upload import S3Upload
 from pipeline_platform.stages.storage import ByteSink, segments

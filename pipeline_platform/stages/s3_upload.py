@@ -12,9 +12,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from typing_extensions import Self
 
+from pipeline_platform.connections.s3 import S3Bucket
+from pipeline_platform.connections.s3_errors import answered, error_code, s3_error
 from pipeline_platform.errors import PipelineError, TransientError
-from pipeline_platform.s3_connection import S3Bucket
-from pipeline_platform.s3_errors import answered, error_code, s3_error
 
 # At most PART_THREADS + 1 parts are in memory. 10,000 parts are S3's limit, so 78 GiB a file.
 PART_BYTES = 8 << 20

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline_platform.config.systems import DuckDBTarget
-from pipeline_platform.duckdb_connection import bounded_memory, connect_duckdb, duckdb_error
+from pipeline_platform.connections.duckdb import bounded_memory, connect_duckdb, duckdb_error
 from pipeline_platform.errors import PermanentError, PipelineError, TransientError
 from pipeline_platform.movement import (
     LoadRequest,

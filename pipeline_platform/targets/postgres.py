@@ -10,6 +10,7 @@ import psycopg
 import pyarrow as pa
 
 from pipeline_platform.config.systems import PostgresTarget
+from pipeline_platform.connections.postgres import connect_postgres, postgres_error
 from pipeline_platform.errors import PipelineError, TransientError
 from pipeline_platform.movement import (
     PIPELINE_COLUMN,
@@ -17,7 +18,6 @@ from pipeline_platform.movement import (
     LoadRequest,
     Prerequisite,
 )
-from pipeline_platform.postgres_connection import connect_postgres, postgres_error
 from pipeline_platform.query_field import QueryField
 from pipeline_platform.quoting import quote_postgres
 from pipeline_platform.targets.columns import (

@@ -17,6 +17,9 @@ import pyarrow as pa
 
 from pipeline_platform.config.snowflake import SnowflakeTarget
 from pipeline_platform.config.system_fields import SqlTargetFields
+from pipeline_platform.connections.snowflake import connect_snowflake
+from pipeline_platform.connections.snowflake_errors import snowflake_error
+from pipeline_platform.connections.snowflake_session import SnowflakeSession, query_tag
 from pipeline_platform.errors import (
     ConfigurationError,
     PermanentError,
@@ -33,9 +36,6 @@ from pipeline_platform.movement import (
 )
 from pipeline_platform.query_field import QueryField
 from pipeline_platform.quoting import fold_snowflake, quote_snowflake
-from pipeline_platform.snowflake_connection import connect_snowflake
-from pipeline_platform.snowflake_errors import snowflake_error
-from pipeline_platform.snowflake_session import SnowflakeSession, query_tag
 from pipeline_platform.targets import commits, snowflake_load, snowflake_types
 from pipeline_platform.targets.columns import TargetColumn, TargetTable
 from pipeline_platform.targets.snowflake_load import Copied, LoadTable, load_table

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline_platform.connections.snowflake_session import SnowflakeSession
 from pipeline_platform.errors import VerificationError
 from pipeline_platform.execution import pipeline_id
 from pipeline_platform.movement import LoadRequest, StagedFile, WindowSlice
 from pipeline_platform.quoting import quote_snowflake
-from pipeline_platform.snowflake_session import SnowflakeSession
 from pipeline_platform.targets.snowflake_types import sql_type
 from pipeline_platform.targets.staged_files import is_local
 

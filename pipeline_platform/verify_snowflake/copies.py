@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline_platform.snowflake_session import SnowflakeSession, query_tag
+from pipeline_platform.connections.snowflake_session import SnowflakeSession, query_tag
 from pipeline_platform.verify_snowflake.points import (
     DisprovedError,
     NotApplicableError,

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from pipeline_platform.connections.snowflake_session import SnowflakeSession
 from pipeline_platform.errors import PermanentError, TransientError
-from pipeline_platform.snowflake_session import SnowflakeSession
 from pipeline_platform.verify_snowflake.points import DisprovedError, Point, expect
 from pipeline_platform.verify_snowflake.scratch import Scratch
 

@@ -10,12 +10,12 @@ from threading import Barrier
 from typing import Any, TypeVar
 
 from pipeline_platform.config.snowflake import SnowflakeState, SnowflakeTarget
+from pipeline_platform.connections.snowflake import close_idle_connections, connect_snowflake
+from pipeline_platform.connections.snowflake_session import SnowflakeSession
 from pipeline_platform.drive_table import build_store
 from pipeline_platform.drive_table.store import DriveStore
 from pipeline_platform.query_field import QueryField
 from pipeline_platform.quoting import quote_snowflake
-from pipeline_platform.snowflake_connection import close_idle_connections, connect_snowflake
-from pipeline_platform.snowflake_session import SnowflakeSession
 from pipeline_platform.targets import build_target
 from pipeline_platform.targets.base import Target
 

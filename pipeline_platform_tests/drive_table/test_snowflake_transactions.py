@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from pipeline_platform import snowflake_connection
 from pipeline_platform.config.snowflake import SnowflakeState
+from pipeline_platform.connections import snowflake as snowflake_connection
+from pipeline_platform.connections.snowflake_session import SnowflakeSession
 from pipeline_platform.drive_table import build_store
 from pipeline_platform.drive_table.store import DriveStore
 from pipeline_platform.errors import ClaimLostError, PermanentError, TransientError
-from pipeline_platform.snowflake_session import SnowflakeSession
 from pipeline_platform_tests.drive_table.examples import (
     SHORT,
     a_record,

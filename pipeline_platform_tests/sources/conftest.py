@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_platform_tests.servers.elasticsearch import ElasticsearchServer
-from pipeline_platform_tests.sources.documents import Documents
+from pipeline_platform_tests.sources.elasticsearch.documents import Documents
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_platform.config.s3 import S3Stage as S3StageConfig
-from pipeline_platform.s3_connection import S3Bucket
+from pipeline_platform.connections.s3 import S3Bucket
 from pipeline_platform.stages.s3 import S3Stage
 from pipeline_platform.stages.s3_storage import S3Storage
 from pipeline_platform_tests.servers import s3

@@ -18,7 +18,7 @@ WRITE = """
 import json, os, resource, signal, sys
 from pathlib import Path
 from pipeline_platform.config.s3 import S3Stage
-from pipeline_platform.s3_connection import S3Bucket
+from pipeline_platform.connections.s3 import S3Bucket
 from pipeline_platform.stages.s3_storage import S3Storage
 
 def megabytes():

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline_platform import snowflake_session
-from pipeline_platform.snowflake_session import SnowflakeSession
+from pipeline_platform.connections import snowflake_session
+from pipeline_platform.connections.snowflake_session import SnowflakeSession
 
 TEXT = 2
 

@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline_platform.config.snowflake import SnowflakeTarget
+from pipeline_platform.connections.snowflake import connect_snowflake
 from pipeline_platform.query_field import QueryField
-from pipeline_platform.snowflake_connection import connect_snowflake
 from pipeline_platform.targets import build_target
 from pipeline_platform.targets.base import Target
 from pipeline_platform_tests.servers.snowflake import SnowflakeDatabase

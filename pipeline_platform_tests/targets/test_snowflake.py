@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipeline_platform import snowflake_connection
+from pipeline_platform.connections import snowflake as snowflake_connection
+from pipeline_platform.connections.snowflake import close_idle_connections
+from pipeline_platform.connections.snowflake_session import first_word
 from pipeline_platform.errors import DataError, TransientError, VerificationError
 from pipeline_platform.fault_points import fault_hook
 from pipeline_platform.movement import LoadRequest, Manifest, TargetCounts, WindowSlice
-from pipeline_platform.snowflake_connection import close_idle_connections
-from pipeline_platform.snowflake_session import first_word
 from pipeline_platform.targets import snowflake_load
 from pipeline_platform.targets.base import Target
 from pipeline_platform_tests.servers.snowflake import SnowflakeDatabase

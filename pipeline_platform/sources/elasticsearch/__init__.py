@@ -1,0 +1,1 @@
+"""Documents of Elasticsearch: `source.py` is the connector, the rest its parts."""
