@@ -35,7 +35,10 @@ _HTTP = {290: 290_000, 580: 580_000}
 _HTTP_PERMANENT = (400, 401, 403, 404, 405)
 
 # Of 250001, which stands for any failed login.
-_PERMANENT_WORDS = ("certificate", "Verify the account name", "Incorrect username or password")
+_PERMANENT_WORDS = (
+    "certificate", "non-retryable SSL error", "Verify the account name",
+    "Incorrect username or password",
+)  # fmt: skip
 
 _HINTS = {
     606: "Set `warehouse`, and grant USAGE on it to the role.",

@@ -309,6 +309,9 @@ def test_words_decide_where_numbers_do_not() -> None:
     wrong = "Failed to connect to DB. Verify the account name is correct"
     assert type(error_of(250001, "08001", wrong)) is PermanentError
     assert type(error_of(250001, "08001", "certificate verify failed")) is PermanentError
+    # http spoken to an https port, or the other way round
+    mismatch = "Hit non-retryable SSL error"
+    assert type(error_of(250003, "08001", mismatch)) is PermanentError
 
 
 def test_values_of_rows_stay_out_of_the_text() -> None:
