@@ -35,7 +35,8 @@ def servers_of(test: pytest.Function) -> Iterator[tuple[str, HasLog]]:
             definitions = test._fixtureinfo.name2fixturedefs.get(name)
             cached = definitions[-1].cached_result if definitions else None
             server = cached[0] if cached else None
-        logs = isinstance(server, HasLog) and callable(server.log)
-        if logs and not any(server is each for each in shown):
+        if not isinstance(server, HasLog) or not callable(server.log):
+            continue
+        if not any(server is each for each in shown):
             shown.append(server)
             yield name, server
