@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -15,11 +15,12 @@ from benchmarks.bench import Bench
 from benchmarks.data import key_of_day
 from benchmarks.measure import Measure, Stopwatch, medians, seconds
 from benchmarks.projects import project_of, run_first_window
-from benchmarks.world import EMBEDDED, World
+from benchmarks.world import EMBEDDED, POSTGRES, World
 from pipeline_platform.flow.pipeline import Pipeline
 from pipeline_platform.flow.step import STEPS
 from pipeline_platform.sources import duckdb as duckdb_source
 from pipeline_platform.sources import postgres as postgres_source
+from pipeline_platform.sources.elasticsearch import source as elasticsearch_source
 from pipeline_platform.stages import parquet
 from pipeline_platform.stages.summary import SummaryOfColumns
 from pipeline_platform.targets.sql_target import SqlTarget
@@ -31,10 +32,16 @@ COUNTS_AND_CHECKSUM = (
     "snapshot count", "stage count", "target count", "column sums", "sha256", "verification",
 )  # fmt: skip
 ROWS = 500_000
+# By kind of source: the module, and its function that counts at the source.
+_SNAPSHOT_COUNTS: dict[str, tuple[ModuleType, str]] = {
+    EMBEDDED: (duckdb_source, "_count"),
+    POSTGRES: (postgres_source, "_count"),
+    "elasticsearch": (elasticsearch_source, "document_count"),
+}
 FEW_ROWS, MANY_ROWS, MANY_FILES = 1_000, 100_000, 1_000
 
 
-def audit_share(bench: Bench, kind: str) -> Measure:
+def audit_share(bench: Bench, kind: str, rows: int = ROWS) -> Measure:
     """Wall time of the three counts and the checksum, as a share of a window's Dagster run."""
     names = ("window", "audits")
     samples: dict[str, list[float]] = {name: [] for name in names}
@@ -42,7 +49,7 @@ def audit_share(bench: Bench, kind: str) -> Measure:
     all_shares: list[float] = []
     parts: dict[str, list[float]] = {}
     with (
-        bench.world(kind, [bench.rows(ROWS)]) as world,
+        bench.world(kind, [bench.rows(rows)]) as world,
         project_of(world) as (project, instance),
     ):
         move = partial(run_first_window, project, instance)
@@ -71,7 +78,7 @@ def audit_share(bench: Bench, kind: str) -> Measure:
     return Measure(
         f"P10.{kind}", medians({"share": shares})["share"], "%", MOST_SHARE, "at most",
         samples | parts,
-        f"Share of the wall time of a window of {bench.rows(ROWS):,} rows (its Dagster run) spent "
+        f"Share of the wall time of a window of {bench.rows(rows):,} rows (its Dagster run) spent "
         f"in the three counts and the checksum ({shown}); the summing and hashing of written rows, "
         "which runs in a thread beside the reading, counts in full. Not in it are the looks before "
         f"and after ({others}); with them it is {medians({'share': all_shares})['share']:.1f} %.",
@@ -85,7 +92,7 @@ def timed_audits(watch: Stopwatch, pipeline: Pipeline) -> Iterator[None]:
     Early source count, snapshot's count, stage count, target count, the whole audit asset, null
     counts and sums of written rows, sha256 of written files, and the verification inside the load.
     """
-    source = duckdb_source if pipeline.config.source_system.type == EMBEDDED else postgres_source
+    source, snapshot_count = _SNAPSHOT_COUNTS[pipeline.config.source_system.type]
 
     def sha256() -> Any:
         digest = hashlib.sha256()
@@ -95,7 +102,7 @@ def timed_audits(watch: Stopwatch, pipeline: Pipeline) -> Iterator[None]:
     with ExitStack() as stack:
         for owner, name, part in (
             (type(pipeline.source), "count", "source count"),
-            (source, "_count", "snapshot count"),
+            (source, snapshot_count, "snapshot count"),
             (type(pipeline.stage), "count", "stage count"),
             (type(pipeline.target), "count", "target count"),
             (SummaryOfColumns, "add", "column sums"),

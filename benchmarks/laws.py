@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import partial
 
 from benchmarks.bench import Bench
@@ -19,9 +20,9 @@ MEMORY_SIZES = (500_000, 5_000_000)
 CHILD_SECONDS = 300
 
 
-def time_by_rows(bench: Bench, kind: str) -> Measure:
+def time_by_rows(bench: Bench, kind: str, sizes_wanted: Sequence[int] = SIZES) -> Measure:
     """t(10n)/t(n) of whole windows: measured at the ends, and by a fit over all sizes."""
-    sizes = [bench.rows(size) for size in SIZES]
+    sizes = [bench.rows(size) for size in sizes_wanted]
     with bench.world(kind, sizes) as world:
         pipeline = world.pipeline()
         sides: dict[str, Take] = {

@@ -13,7 +13,7 @@ import pyarrow as pa
 from benchmarks.bench import Bench
 from benchmarks.data import key_of_day
 from benchmarks.measure import Measure, Take, interleaved, median_of_ratios, medians, seconds
-from benchmarks.world import EMBEDDED, POSTGRES, World
+from benchmarks.world import POSTGRES, World
 from pipeline_platform.flow.pipeline import Pipeline
 from pipeline_platform.movement import (
     PIPELINE_COLUMN,
@@ -134,14 +134,14 @@ class Staged:
             connection.commit()
 
 
-def load_rate(bench: Bench, kind: str) -> Measure:
+def load_rate(bench: Bench, kind: str, rows: int = ROWS) -> Measure:
     """Rows a second of `target.load` over those of the fastest bare way, tables equal."""
-    with bench.world(kind, [bench.rows(ROWS)]) as world:
+    with bench.world(kind, [bench.rows(rows)]) as world:
         staged = Staged.of(world, 0)
         bare: dict[str, Callable[[], None]] = (
-            {"bare insert": staged.bare_duckdb}
-            if kind == EMBEDDED
-            else {"bare COPY": staged.bare_copy, "adbc_ingest": staged.bare_adbc}
+            {"bare COPY": staged.bare_copy, "adbc_ingest": staged.bare_adbc}
+            if kind == POSTGRES
+            else {"bare insert": staged.bare_duckdb}
         )
         for load in bare.values():
             world.empty_target()
@@ -155,7 +155,7 @@ def load_rate(bench: Bench, kind: str) -> Measure:
     return Measure(
         f"P9.{kind}", min(rates.values()), "x", LOAD_RATE, "at least", samples,
         f"Rows a second of `target.load` (fence, copy, counts, sums, commit row) of "
-        f"{bench.rows(ROWS):,} rows of Parquet into an existing, empty, logged table with its "
+        f"{bench.rows(rows):,} rows of Parquet into an existing, empty, logged table with its "
         f"indexes, to the bare way into an equal table in one transaction; the fastest peer counts "
         f"({shown}).",
     )  # fmt: skip

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Measure, medians
+from benchmarks.parts import Part
 
 FOLDER = Path(__file__).parent
 JSON_NAME, MARKDOWN_NAME = "results.json", "RESULTS.md"
-_PACKAGES = ("dagster", "duckdb", "pyarrow", "psycopg", "adbc-driver-postgresql")
+_TITLE = "# Results of the benchmarks"
+_HEADING = "## "
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,14 @@ class Machine:
         ]
 
 
-def this_machine(postgres: str) -> Machine:
-    """The machine as it is before anything is measured."""
+def this_machine(packages: Sequence[str], systems: Mapping[str, str]) -> Machine:
+    """The machine as it is before anything is measured; with versions of systems beside it."""
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     versions = {"python": platform.python_version()}
-    versions |= {name: version(name) for name in _PACKAGES}
+    versions |= {name: version(name) for name in packages}
     return Machine(
         datetime.now(timezone.utc),
-        {**versions, "PostgreSQL": postgres},
+        {**versions, **systems},
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         pages * size / 2**30,
         os.getloadavg()[0],
@@ -73,7 +75,7 @@ def line_of(measure: Measure) -> str:
     """One line for the terminal."""
     verdict = "holds" if measure.holds else "FALLS SHORT"
     value = f"{measure.value:10.3f} {measure.unit:<10}"
-    return f"{measure.id:<14} {value} {measure.rule} {measure.bar:<6g} {verdict}"
+    return f"{measure.id:<26} {value} {measure.rule} {measure.bar:<6g} {verdict}"
 
 
 def read_entries(folder: Path) -> list[dict[str, Any]]:
@@ -87,6 +89,7 @@ def read_entries(folder: Path) -> list[dict[str, Any]]:
 
 def write_results(
     folder: Path,
+    part: Part,
     measures: Sequence[Measure],
     machine: Machine,
     *,
@@ -94,32 +97,64 @@ def write_results(
     quick: bool,
     seconds: float,
 ) -> None:
-    """Replace both files. Of a partial run only its own ids change, the table says so."""
-    entries = {measure.id: as_entry(measure) for measure in measures}
-    if partial:
-        entries = {entry["id"]: entry for entry in read_entries(folder)} | entries
+    """Replace what both files have of this part, and nothing else.
+
+    Of a partial run only its own ids change, the table says so.
+    """
+    kept = [e for e in read_entries(folder) if partial or not part.owns(e["id"])]
+    entries = {entry["id"]: entry for entry in kept}
+    entries |= {measure.id: as_entry(measure) for measure in measures}
     ordered = [entries[name] for name in sorted(entries)]
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / JSON_NAME, "[\n" + ",\n".join(map(json.dumps, ordered)) + "\n]\n")
+    sections = read_sections(folder)
     if not partial:
-        _replace(folder / MARKDOWN_NAME, _markdown(measures, machine, quick, seconds))
-    elif (folder / MARKDOWN_NAME).exists():
-        _replace(folder / MARKDOWN_NAME, _with_rows(folder / MARKDOWN_NAME, measures, machine))
+        sections[part.title] = _section(part, measures, machine, quick, seconds)
+    elif part.title in sections:
+        sections[part.title] = _with_rows(sections[part.title], measures, machine)
+    if sections:
+        _replace(folder / MARKDOWN_NAME, _page(sections))
 
 
-def _markdown(measures: Sequence[Measure], machine: Machine, quick: bool, seconds: float) -> str:
-    kind = " (quick: small sizes, no verdict)" if quick else ""
+def read_sections(folder: Path) -> dict[str, str]:
+    """The text of each part in RESULTS.md, by its title; nothing if there is none yet."""
+    path = folder / MARKDOWN_NAME
+    if not path.exists():
+        return {}
+    sections: dict[str, list[str]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith(_HEADING):
+            sections[line.removeprefix(_HEADING)] = []
+        elif sections:
+            sections[next(reversed(sections))].append(line)
+    return {title: "\n".join(lines).strip() for title, lines in sections.items()}
+
+
+def _page(sections: Mapping[str, str]) -> str:
     lines = [
-        f"# Results of the benchmarks{kind}", "",
-        "Written by `make bench`; the raw samples are in `results.json`. Samples of the sides of a "
-        "comparison are interleaved, values are medians.", "",
+        _TITLE, "",
+        "Each part is written by the command it names; the raw samples of all are in "
+        "`results.json`. Samples of the sides of a comparison are interleaved, values are "
+        "medians.", "",
+    ]  # fmt: skip
+    for title in sorted(sections):
+        lines += [_HEADING + title, "", sections[title], ""]
+    return "\n".join(lines)
+
+
+def _section(
+    part: Part, measures: Sequence[Measure], machine: Machine, quick: bool, seconds: float
+) -> str:
+    kind = " Quick: small sizes, no verdict." if quick else ""
+    lines = [
+        f"Written by `{part.command}`.{kind}", "",
         *machine.as_lines(),
         f"- The run took {seconds / 60:.1f} minutes", "",
         "| id | value | unit | bar | holds | medians |",
         "| --- | ---: | --- | --- | --- | --- |",
         *(_row(measure) for measure in measures), "",
-        "## What was compared", "",
-        *(f"- **{measure.id}**: {measure.compared}" for measure in measures), "",
+        "### What was compared", "",
+        *(f"- **{measure.id}**: {measure.compared}" for measure in measures),
     ]  # fmt: skip
     return "\n".join(lines)
 
@@ -132,18 +167,17 @@ def _row(measure: Measure, since: str = "") -> str:
     )
 
 
-def _with_rows(path: Path, measures: Sequence[Measure], machine: Machine) -> str:
-    """The file with the rows of these measures replaced and dated."""
+def _with_rows(section: str, measures: Sequence[Measure], machine: Machine) -> str:
+    """The section with the rows of these measures replaced and dated."""
     since = f" (taken again {machine.started:%Y-%m-%d %H:%M} UTC)"
     rows = {f"| {measure.id} |": _row(measure, since) for measure in measures}
     told = {
         f"- **{measure.id}**:": f"- **{measure.id}**: {measure.compared}" for measure in measures
     }
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        new = next((text for start, text in (rows | told).items() if line.startswith(start)), line)
-        kept.append(new)
-    return "\n".join(kept) + "\n"
+    return "\n".join(
+        next((text for start, text in (rows | told).items() if line.startswith(start)), line)
+        for line in section.splitlines()
+    )
 
 
 def _replace(path: Path, text: str) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import duckdb
 
 from benchmarks.data import create_duckdb_rows, create_postgres_rows
+from pipeline_platform.connections.duckdb_kept_open import duckdb_kept_open
 from pipeline_platform.drive_table.store import DriveStore
-from pipeline_platform.duckdb_kept_open import duckdb_kept_open
 from pipeline_platform.execution import ExecutionRow
 from pipeline_platform.flow.pipeline import Pipeline
 from pipeline_platform.flow.run import RunRequest
@@ -38,9 +38,14 @@ class World:
     database: Database | None
     log: Path | None = None
     """The log of the PostgreSQL server."""
+    source: Mapping[str, Any] | None = None
+    """The config of a source that is neither of the two."""
 
     def config(self, **changes: Any) -> Mapping[str, Any]:
         """The pipeline `orders`, daily in UTC."""
+        if self.source is not None:
+            embedded = pipelines.duckdb_config() | {"source_system": self.source}
+            return pipelines.merged(embedded, changes)
         if self.database is not None:
             return pipelines.postgres_config(self.database, **changes)
         return pipelines.duckdb_config(**changes)

@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -120,7 +120,7 @@ def test_a_window_leaves_elasticsearch_whole_on_every_side(tmp_path: Path) -> No
 
 
 class _NoServer(SearchBench):
-    def job(self, folder: Path) -> Job:
+    def job(self, folder: Path, documents_of_days: Sequence[int] = (), day: int = 0) -> Job:
         return Job("http://127.0.0.1:1", "orders", "2024-01-01", "2024-01-02", str(folder))
 
 

@@ -1,0 +1,1 @@
+"""How fast a window leaves Elasticsearch, beside the ways that people use today."""
