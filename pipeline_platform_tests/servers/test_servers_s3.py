@@ -56,9 +56,8 @@ def test_a_wrong_secret_is_refused(s3_bucket: S3Bucket) -> None:
 
 def test_with_tls_only_the_right_authority_is_trusted() -> None:
     with or_left_out(VersityGateway(tls=True)) as server:
-        bucket = server.new_bucket()
-        bucket.put("key", b"value")
-        assert bucket.get("key") == b"value"
+        # Without a body: after one, versitygw sometimes misreads the next request over TLS.
+        assert server.new_bucket().keys() == []
         server.ca_file = None
         with pytest.raises(SSLError):
             server.client(retries={"max_attempts": 0}).list_buckets()

@@ -93,7 +93,8 @@ def test_login_that_may_read_a_part_fails_the_check(
         source_with(documents, index=[mine, theirs], api_key=key).count(WINDOW)
     secret(elasticsearch_secured.create_reader(f"{prefix}*"))
     source = source_with(documents, index=f"{prefix}*", api_key=key)
-    assert all(check.passed for check in source.check())
+    # Other tests' indices match the pattern too; their columns are not what this is about.
+    assert {check.name: check.passed for check in source.check()}["source permissions"]
     assert ids_of(source) == [0, 1]
 
 
