@@ -12,6 +12,7 @@ import msgspec
 
 from pipeline_platform.config.elasticsearch import ElasticsearchConnection
 from pipeline_platform.config.secrets import SecretReference
+from pipeline_platform.connections.named_file import named_file
 from pipeline_platform.errors import (
     ConfigurationError,
     PermanentError,
@@ -187,10 +188,7 @@ def _tls(connection: ElasticsearchConnection, base_dir: Path) -> dict[str, Any]:
         return {"ssl_assert_fingerprint": connection.ca_fingerprint}
     if connection.ca_certs is None:
         return {}
-    path = (base_dir / connection.ca_certs).resolve()
-    if not path.is_file():
-        raise ConfigurationError(f"The file {path} does not exist.", hint="Check ca_certs.")
-    return {"ca_certs": str(path)}
+    return {"ca_certs": named_file(base_dir, connection.ca_certs, "ca_certs")}
 
 
 def _broken(place: str, error: elastic_transport.TransportError) -> PipelineError:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.config.connections import PostgresConnection
+from pipeline_platform.connections.named_file import named_file
 from pipeline_platform.errors import (
     ConfigurationError,
     DataError,
@@ -155,10 +156,7 @@ def _parameters(
 
 def _root_certificates(connection: PostgresConnection, base_dir: Path) -> str:
     if connection.sslrootcert is not None:
-        path = (base_dir / connection.sslrootcert).resolve()
-        if not path.is_file():
-            raise ConfigurationError(f"The file {path} does not exist.", hint="Check sslrootcert.")
-        return str(path)
+        return named_file(base_dir, connection.sslrootcert, "sslrootcert")
     if connection.sslmode == "verify-ca":
         raise ConfigurationError(
             "sslmode verify-ca with the system's authorities would trust any host.",

@@ -17,8 +17,8 @@ from dagster_aws.s3 import S3Resource
 
 from pipeline_platform.config.s3 import S3Connection
 from pipeline_platform.config.secrets import SecretReference
+from pipeline_platform.connections.named_file import named_file
 from pipeline_platform.connections.s3_errors import s3_errors
-from pipeline_platform.errors import ConfigurationError
 
 # Uploads and read-ahead of a stage that writes one file and reads another.
 CONNECTIONS = 16
@@ -133,12 +133,8 @@ def _value(secret: SecretReference | None) -> str | None:
 
 
 def _authority(connection: S3Connection, base_dir: Path) -> str | None:
-    if connection.ca_certs is None:
-        return None
-    path = (base_dir / connection.ca_certs).resolve()
-    if not path.is_file():
-        raise ConfigurationError(f"The file {path} does not exist.", hint="Check ca_certs.")
-    return str(path)
+    given = connection.ca_certs
+    return None if given is None else named_file(base_dir, given, "ca_certs")
 
 
 def _silence_headers() -> None:

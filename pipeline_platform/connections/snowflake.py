@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.config.snowflake import SnowflakeConnection
+from pipeline_platform.connections.named_file import named_file
 from pipeline_platform.connections.snowflake_errors import place, snowflake_error
 from pipeline_platform.connections.snowflake_session import SnowflakeSession
 from pipeline_platform.errors import ConfigurationError, DataError
@@ -190,12 +191,8 @@ def _login_name(name: str | None) -> str | None:
 
 
 def _key_file(connection: SnowflakeConnection, base_dir: Path) -> str | None:
-    if connection.private_key_path is None:
-        return None
-    path = (base_dir / connection.private_key_path).resolve()
-    if not path.is_file():
-        raise ConfigurationError(f"The file {path} does not exist.", hint="Check private_key_path.")
-    return str(path)
+    given = connection.private_key_path
+    return None if given is None else named_file(base_dir, given, "private_key_path")
 
 
 def _driver() -> Any:

@@ -24,6 +24,7 @@ _TICKS: dict[tuple[EpochUnit, str], int] = {
 }
 _LEAST_EPOCH: dict[YearDigits, int] = {0: 0, 4: 10_000, 9: 10**9}
 _AT_COLUMN = re.compile(r"JSON parse error: Column\(/(.*)\) changed .*", re.DOTALL)
+_HAS_ZONE = re.compile(r"[T ].*(Z|[+-][0-9:]+)$")
 _AT_ROW = re.compile(r".* in row (\d+)", re.DOTALL)
 
 Path = tuple[str, ...]
@@ -178,14 +179,15 @@ def _exact_floats(array: pa.Array) -> pa.Array:
 
 
 def _iso(array: pa.Array, kind: pa.TimestampType) -> pa.Array:
-    try:
-        return _in_range(array.cast(kind), kind)
-    except pa.ArrowInvalid:
-        pass
-    try:
-        return _in_range(array.cast(pa.timestamp(kind.unit)).cast(kind), kind)
-    except pa.ArrowInvalid:
-        raise Refused from None
+    # A cast takes texts that all have a zone, or texts that all have none, which are UTC.
+    first = pc.first(array).as_py() or ""
+    zoned, naive = kind, pa.timestamp(kind.unit)
+    for of_type in (zoned, naive) if _HAS_ZONE.search(first) else (naive, zoned):
+        try:
+            return _in_range(array.cast(of_type).cast(kind), kind)
+        except pa.ArrowInvalid:
+            continue
+    raise Refused
 
 
 def _epoch(array: pa.Array, factor: int, least: int, kind: pa.TimestampType) -> pa.Array:
