@@ -8,7 +8,12 @@ from functools import cache
 from pathlib import Path
 
 from pipeline_platform_tests.servers.availability import Needs
-from pipeline_platform_tests.servers.install import InstallFailedError, installed, run
+from pipeline_platform_tests.servers.install import (
+    InstallFailedError,
+    install_python,
+    installed,
+    run,
+)
 
 _FILES = Path(__file__).parent / "peers"
 REQUIREMENTS = _FILES / "requirements.txt"
@@ -62,17 +67,7 @@ def _elasticdump_modules() -> Path:
 
 
 def _install_python(folder: Path) -> None:
-    python = folder / "bin" / "python"
-    uv = Path(sys.executable).with_name("uv")
-    if uv.exists():
-        run([uv, "venv", "--quiet", "--python", sys.executable, "--allow-existing", folder], folder)
-        run(
-            [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", python, REQUIREMENTS],
-            folder,
-        )
-        return
-    run([sys.executable, "-m", "venv", folder], folder)
-    run([python, "-m", "pip", "install", "--require-hashes", "--requirement", REQUIREMENTS], folder)
+    install_python(folder, REQUIREMENTS)
 
 
 def _install_elasticdump(folder: Path) -> None:

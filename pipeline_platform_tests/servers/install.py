@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -77,6 +78,21 @@ def run(
         output = (done.stdout + done.stderr).strip()
         raise InstallFailedError(f"{' '.join(words)} failed:\n{output[-2000:]}")
     return done.stdout
+
+
+def install_python(folder: Path, requirements: Path, base: str = sys.executable) -> None:
+    """A Python environment in `folder` with exactly the hashed requirements."""
+    python = folder / "bin" / "python"
+    uv = Path(sys.executable).with_name("uv")
+    if uv.exists():
+        run([uv, "venv", "--quiet", "--python", base, "--allow-existing", folder], folder)
+        run(
+            [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", python, requirements],
+            folder,
+        )
+        return
+    run([base, "-m", "venv", folder], folder)
+    run([python, "-m", "pip", "install", "--require-hashes", "--requirement", requirements], folder)
 
 
 @contextmanager

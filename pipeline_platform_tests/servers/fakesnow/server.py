@@ -10,7 +10,11 @@ from typing_extensions import Self
 
 from pipeline_platform_tests.servers.availability import Needs
 from pipeline_platform_tests.servers.http_answer import http_answers
-from pipeline_platform_tests.servers.install import InstallFailedError, installed, run
+from pipeline_platform_tests.servers.install import (
+    InstallFailedError,
+    install_python,
+    installed,
+)
 from pipeline_platform_tests.servers.process import ServerProcess, free_port
 from pipeline_platform_tests.servers.s3 import S3Server
 from pipeline_platform_tests.servers.snowflake import (
@@ -118,17 +122,7 @@ def snowflake_server(s3: S3Server | None = None) -> SnowflakeServer:
 
 
 def _install(folder: Path) -> None:
-    base, python = _interpreter(), folder / "bin" / "python"
-    uv = Path(sys.executable).with_name("uv")
-    if uv.exists():
-        run([uv, "venv", "--quiet", "--python", base, "--allow-existing", folder], folder)
-        run(
-            [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", python, REQUIREMENTS],
-            folder,
-        )
-        return
-    run([base, "-m", "venv", folder], folder)
-    run([python, "-m", "pip", "install", "--require-hashes", "--requirement", REQUIREMENTS], folder)
+    install_python(folder, REQUIREMENTS, _interpreter())
 
 
 def _interpreter() -> str:
