@@ -5,11 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from pipeline_platform.config.fields import Identifier, LocalPath, refused
+from pipeline_platform.config.fields import LOOPBACK, Identifier, LocalPath, refused
 from pipeline_platform.config.hashing import NOT_HASHED
 from pipeline_platform.config.secrets import OptionalSecret
-
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Section(BaseModel):

@@ -1,7 +1,6 @@
 """An Elasticsearch cluster, and documents of it as a source."""
 
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -14,8 +13,8 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from pipeline_platform.config.connections import LOOPBACK, Section
-from pipeline_platform.config.fields import Duration, Identifier, refused
+from pipeline_platform.config.connections import Section
+from pipeline_platform.config.fields import Duration, Identifier, Url, refused
 from pipeline_platform.config.hashing import NOT_HASHED
 from pipeline_platform.config.secrets import OptionalSecret
 from pipeline_platform.config.system_fields import SourceFields
@@ -37,26 +36,6 @@ def _not_empty(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError:
-        raise refused("is not a URL, e.g. https://search.example.com:9200") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise refused("must be a URL with scheme, host and port, https://search.example.com:9200")
-    if parts.username is not None or parts.password is not None:
-        raise refused("must not hold credentials; use user and password, or api_key")
-    if parts.query or parts.fragment:
-        raise refused("must end with host, port and path")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise refused("http does not verify the server and is accepted for localhost only")
-    default = 443 if parts.scheme == "https" else 80
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}:{port or default}{parts.path.rstrip('/')}"
-
-
-Url = Annotated[str, Field(min_length=1, max_length=2048), BeforeValidator(_url)]
 IndexName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00\s,/?#]+$")]
 
 

@@ -10,6 +10,7 @@ from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -20,6 +21,7 @@ from pipeline_platform.errors import ConfigurationError
 from pipeline_platform.moment import parse_time_to_seconds
 
 NOT_YET = "not_supported_yet"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 # The pattern that Dagster demands of an asset's owner.
 _EMAIL = r"^[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}$"
@@ -106,7 +108,27 @@ def _archive_location(value: str) -> str:
     return value
 
 
+def _url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise refused("is not a URL, e.g. https://search.example.com:9200") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise refused("must be a URL with scheme, host and port, https://search.example.com:9200")
+    if parts.username is not None or parts.password is not None:
+        raise refused("must not hold credentials; use user and password, or api_key")
+    if parts.query or parts.fragment:
+        raise refused("must end with host, port and path")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise refused("http does not verify the server and is accepted for localhost only")
+    default = 443 if parts.scheme == "https" else 80
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}:{port or default}{parts.path.rstrip('/')}"
+
+
 Identifier = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
+Url = Annotated[str, Field(min_length=1, max_length=2048), BeforeValidator(_url)]
 LocalPath = Annotated[
     str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$"), AfterValidator(_local_path)
 ]

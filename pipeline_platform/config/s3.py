@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from pipeline_platform.config.connections import Section
-from pipeline_platform.config.elasticsearch import Url
-from pipeline_platform.config.fields import Identifier, refused
+from pipeline_platform.config.fields import Identifier, Url, refused
 from pipeline_platform.config.hashing import NOT_HASHED
 from pipeline_platform.config.secrets import OptionalSecret
 from pipeline_platform.config.system_fields import StageFields

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from pipeline_platform.config.connections import LOOPBACK, Section
-from pipeline_platform.config.fields import Identifier, refused
+from pipeline_platform.config.connections import Section
+from pipeline_platform.config.fields import LOOPBACK, Identifier, refused
 from pipeline_platform.config.hashing import NOT_HASHED
 from pipeline_platform.config.secrets import OptionalSecret
 from pipeline_platform.config.system_fields import SqlTargetFields
