@@ -38,7 +38,9 @@ _SNAPSHOT_COUNTS: dict[str, tuple[ModuleType, str]] = {
     POSTGRES: (postgres_source, "_count"),
     "elasticsearch": (elasticsearch_source, "document_count"),
 }
-FEW_ROWS, MANY_ROWS, MANY_FILES = 1_000, 100_000, 1_000
+FEW_ROWS, MANY_ROWS = 1_000, 100_000
+# Of the first ones; later ones grow, so that the files are about 900.
+ROWS_PER_FILE = 25
 
 
 def audit_share(bench: Bench, kind: str, rows: int = ROWS) -> Measure:
@@ -117,15 +119,15 @@ def timed_audits(watch: Stopwatch, pipeline: Pipeline) -> Iterator[None]:
 
 
 def statement_counts(bench: Bench, kind: str) -> Measure:
-    """SQL statements of a window of few rows, of many, and of many in as many files as allowed."""
-    files = MANY_FILES // 20 if bench.quick else MANY_FILES
+    """SQL statements of a window of few rows, of many, and of many in hundreds of files."""
     many = bench.rows(MANY_ROWS)
     cases: tuple[tuple[str, int, dict[str, Any]], ...] = (
         (f"{FEW_ROWS} rows", 0, {}),
         (f"{many} rows", 1, {}),
-        (f"{files} files", 1, {"stage_system": {"rows_per_file": many // files}}),
+        ("many files", 1, {"stage_system": {"rows_per_file": ROWS_PER_FILE}}),
     )
     samples: dict[str, list[float]] = {}
+    files = 0
     with bench.world(kind, [FEW_ROWS, many]) as world:
         for name, day, changes in cases:
             pipeline = world.pipeline(**changes)
@@ -134,8 +136,8 @@ def statement_counts(bench: Bench, kind: str) -> Measure:
             world.forget_window()
             with counted_statements(world) as statements:
                 row = world.move(pipeline, key_of_day(day))
-            staged = row.phases["source_to_stage_transfer"].phase_specific_details["files"]
-            assert staged == (files if changes else 1)
+            files = row.phases["source_to_stage_transfer"].phase_specific_details["files"]
+            assert files > 100 if changes else files == 1
             samples[name] = [float(len(statements))]
     counts = [values[0] for values in samples.values()]
     return Measure(

@@ -23,7 +23,8 @@ URL = "PIPELINE_PLATFORM_TOXIPROXY_URL"
 VERSION = "v2.5.0"
 PACKAGE = "github.com/Shopify/toxiproxy/v2/cmd/server"
 START_SECONDS = 20.0
-REQUEST_SECONDS = 10.0
+# Taking a fault away waits 5 s for each packet that it holds back for a client that has gone.
+REQUEST_SECONDS = 60.0
 NEEDS = Needs(
     "toxiproxy",
     f"install Go, or on Linux Docker, or set {URL}",
