@@ -31,6 +31,8 @@ _TRANSIENT_CODES = (
     "ThrottlingException", "RequestLimitExceeded", "OperationAborted", "NoSuchUpload",
     "InvalidPart", "ConditionalRequestConflict", "BadDigest", "IncompleteBody",
     "XAmzContentSHA256Mismatch",
+    # How some services say that a request reached them broken.
+    "BadRequest",
 )  # fmt: skip
 _TRANSIENT_FAILURES = (
     *BROKEN_ANSWERS,

@@ -10,7 +10,7 @@ from pydantic import Field, PrivateAttr, TypeAdapter
 from pipeline_platform.config.systems import StateSystem
 from pipeline_platform.drive_table import build_store
 from pipeline_platform.drive_table.store import DriveStore
-from pipeline_platform.errors import TransientError
+from pipeline_platform.errors import ClaimLostError, TransientError
 from pipeline_platform.execution import ExecutionRow
 
 if TYPE_CHECKING:
@@ -51,12 +51,24 @@ class DriveTableIOManager(dg.ConfigurableIOManager):
         """Store the hand-over; ClaimLostError if another run took the window over.
 
         A drive table that does not answer is tried again for a while: the step's work is done.
+        Where an answer got lost, the hand-over may stand there already.
         """
         for attempt in stamina.retry_context(
-            on=TransientError, attempts=5, wait_initial=1.0, wait_max=20.0, timeout=None
+            on=_may_pass, attempts=5, wait_initial=1.0, wait_max=20.0, timeout=None
         ):
             with attempt:
-                self.store.save(obj.claim, obj.record, obj.row, release=obj.release)
+                try:
+                    self.store.save(obj.claim, obj.record, obj.row, release=obj.release)
+                except ClaimLostError:
+                    if attempt.num == 1 or not self._stands_there(obj):
+                        raise
+
+    def _stands_there(self, obj: "Handover") -> bool:
+        stored = self.store.run_of(obj.row.pipeline_name, obj.row.dagster_run_id)
+        return stored is not None and (
+            (stored.epoch, stored.revision, stored.pipeline_status)
+            == (obj.row.epoch, obj.row.revision + 1, obj.row.pipeline_status)
+        )
 
     def load_input(self, context: dg.InputContext) -> ExecutionRow | None:
         """The row of this Dagster run, or None. Runs before the body: it never decides or fails."""
@@ -66,3 +78,8 @@ class DriveTableIOManager(dg.ConfigurableIOManager):
         except Exception as error:
             context.log.warning("The drive table could not be read for the input: %s", error)
             return None
+
+
+def _may_pass(error: Exception) -> bool:
+    """A claim that is lost does not come back."""
+    return isinstance(error, TransientError) and not isinstance(error, ClaimLostError)

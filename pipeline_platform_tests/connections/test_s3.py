@@ -41,6 +41,7 @@ def refusal(code: str, status: int = 400, message: str = "No.") -> botocore.Clie
         (refusal("InternalError", 500), TransientError, "InternalError"),
         (refusal("Whatever", 502), TransientError, "tried again"),
         (refusal("BadDigest"), TransientError, "BadDigest"),
+        (refusal("BadRequest"), TransientError, "BadRequest"),
         (refusal("AccessDenied", 403), PermanentError, "s3:PutObject"),
         (refusal("403", 403), PermanentError, "s3:PutObject"),
         (refusal("NoSuchBucket", 404), PermanentError, "Check `bucket`"),
