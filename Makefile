@@ -9,7 +9,7 @@ export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PATH := $(BIN):$(PATH)
 
-.PHONY: install demo demo-elasticsearch test lint ui bench bench-elasticsearch \
+.PHONY: install demo demo-elasticsearch test torture lint ui bench bench-elasticsearch \
   verify-snowflake screenshots clean
 
 install: $(VENV)/.installed
@@ -38,6 +38,10 @@ lint: install  ## Style and types
 test: lint  ## Everything; servers are started by the tests
 	@$(BIN)/python -m pipeline_platform_tests.servers
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
+
+torture: install  ## 1,000 seeded kills and every row of the fault matrix; KILLS, ROWS and SEED narrow it
+	@$(BIN)/python -m pipeline_platform_tests.servers
+	$(BIN)/python -m pipeline_platform_tests.faults.torture
 
 ui: install  ## Dagster's UI and daemon on 127.0.0.1:3000, with the demo in place
 	@test -e data/warehouse.duckdb || $(BIN)/python -m demo
