@@ -1,4 +1,4 @@
-"""Commands: `run`, `backfill`, `status`, `validate`.
+"""Commands: `run`, `backfill`, `recheck`, `status`, `validate`.
 
 Exit codes: 0 success or already right, 1 failed, 2 bad usage or config, 130 interrupted.
 """
@@ -13,12 +13,16 @@ from typing import Annotated
 
 import typer
 
+from pipeline_platform.automation.recheck import recheck_tag
 from pipeline_platform.backfill import plan_backfill
 from pipeline_platform.errors import ConfigurationError, PipelineError
+from pipeline_platform.flow.recheck import recounts
 from pipeline_platform.project import Project, find_project
 from pipeline_platform.report import (
     console,
     left_out_line,
+    recheck_line,
+    recheck_table,
     records_table,
     results_table,
     runs_table,
@@ -144,6 +148,46 @@ def backfill(
                 out.print(results_table(pipeline, results))
                 out.print(summary_line(results, plan.failed_before))
         if not all(result.success for result in results):
+            raise typer.Exit(FAILED)
+
+
+@app.command()
+def recheck(
+    pipeline: Annotated[str, typer.Argument(help="Name of the pipeline.")],
+    windows: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="How many of the last audited windows; recheck.windows without it."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what is not as committed.")
+    ] = False,
+) -> None:
+    """Count audited windows again and load those that grew; fails if one is not as committed."""
+    with _reported_errors():
+        project = _enter_project()
+        found = project.pipeline(pipeline).pipeline
+        project.store.migrate()
+        limit = windows or found.config.recheck.windows
+        with out.status(f"{pipeline}: counting the last {limit} windows again ..."):
+            counted = list(recounts(found, project.store, limit))
+        out.print(recheck_table(pipeline, counted))
+        again = [] if dry_run else [one for one in counted if one.reload]
+        results = []
+        if again:
+            with project.instance() as instance:
+                for one in again:
+                    result = run_window(
+                        project, pipeline, one.window, instance,
+                        tags=recheck_tag(one), before_retry=_tell_retry,
+                    )  # fmt: skip
+                    results.append(result)
+                    out.print(window_line(pipeline, result))
+            counted = list(recounts(found, project.store, limit))
+        left = [one for one in counted if one.deviations]
+        out.print(recheck_line(counted, left))
+        if left or not all(result.success for result in results):
             raise typer.Exit(FAILED)
 
 

@@ -13,6 +13,8 @@ from pydantic import BaseModel
 from typing_extensions import Self
 
 from pipeline_platform.automation.due_windows import due_windows_sensor
+from pipeline_platform.automation.lease_sweep import lease_sweep_sensor
+from pipeline_platform.automation.recheck import recheck_sensor
 from pipeline_platform.config.attributes import (
     PipelineAttributes,
     StateAttributes,
@@ -70,6 +72,11 @@ class WindowedPipeline(dg.Component):
         return cls(loaded) if metadata.enabled else PipelineOff(metadata.pipeline_name)
 
     @property
+    def name(self) -> str:
+        """The pipeline's name, also of one that is off."""
+        return self.pipeline.name
+
+    @property
     def job_name(self) -> str:
         """The job that runs all five assets of one window."""
         return f"{self.pipeline.name}_windows"
@@ -82,8 +89,11 @@ class WindowedPipeline(dg.Component):
         return definition
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Five assets with inline checks, their job, and the sensor that starts it."""
+        """Five assets with inline checks, their job, and the sensors that start it."""
         DriveTable.require_one(context)
+        sensors = [due_windows_sensor(self.pipeline, self.job_name)]
+        if self.pipeline.config.recheck.enabled:
+            sensors.append(recheck_sensor(self.pipeline, self.job_name))
         return dg.Definitions(
             assets=build_assets(self.pipeline, self.partitions, self._place(context)),
             jobs=[
@@ -93,7 +103,7 @@ class WindowedPipeline(dg.Component):
                     description=f"One window of {self.pipeline.name}, from source to audit.",
                 )
             ],
-            sensors=[due_windows_sensor(self.pipeline, self.job_name)],
+            sensors=sensors,
         )
 
     def _place(self, context: dg.ComponentLoadContext) -> ConfigPlace:
@@ -104,7 +114,12 @@ class PipelineOff(WindowedPipeline):
     """What is loaded of a pipeline with `enabled: false`: its name."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """What the config calls it."""
+        return self._name
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Nothing."""
@@ -138,8 +153,16 @@ class DriveTable(dg.Component):
         return cls(state, Path(context.project_root))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The IO manager under the key that every pipeline's assets use."""
-        return dg.Definitions(resources={DRIVE_TABLE: self.io_manager})
+        """The IO manager under the key that every pipeline's assets use, and the lease sweep."""
+        tree = context.component_tree
+
+        def pipelines() -> frozenset[str]:
+            found = tree.get_all_components(of_type=WindowedPipeline)
+            return frozenset(component.name for component in found)
+
+        return dg.Definitions(
+            resources={DRIVE_TABLE: self.io_manager}, sensors=[lease_sweep_sensor(pipelines)]
+        )
 
     @classmethod
     def require_one(cls, context: dg.ComponentLoadContext) -> None:

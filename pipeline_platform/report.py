@@ -18,6 +18,7 @@ from rich.table import Table
 from pipeline_platform.backfill import Backfill
 from pipeline_platform.drive_table.store import DriveStore
 from pipeline_platform.execution import ExecutionRow
+from pipeline_platform.flow.recheck import Recount
 from pipeline_platform.runner import WindowResult
 from pipeline_platform.tolerance import loss_percent
 
@@ -108,6 +109,35 @@ def results_table(pipeline: str, results: Sequence[WindowResult]) -> Table:
             f"{_seconds(row):.1f}" if row else "",
         )
     return table
+
+
+def recheck_table(pipeline: str, counted: Sequence[Recount]) -> Table:
+    """Windows counted again, newest first: one line for each way in which one is not as it was
+    committed, one for a window that is."""
+    table = _table(f"Pipeline {pipeline}, counted again")
+    for column in ("window", "run", "class"):
+        table.add_column(column)
+    for column in ("rows then", "rows now", "difference"):
+        table.add_column(column, justify="right")
+    table.add_column("what happens")
+    for one in counted:
+        for deviation in one.deviations:
+            table.add_row(
+                one.window.key, one.run, f"[red]{deviation.kind}[/]",
+                f"{deviation.rows_then:,}", f"{deviation.rows_now:,}",
+                f"{deviation.difference:+,}", one.why,
+            )  # fmt: skip
+        if not one.deviations:
+            rows = f"{one.source_rows:,}"
+            table.add_row(one.window.key, one.run, "[green]as committed[/]", rows, rows, "0", "")
+    return table
+
+
+def recheck_line(counted: Sequence[Recount], left: Sequence[Recount]) -> str:
+    """How many of the windows are not as committed (rich markup)."""
+    if not left:
+        return f"{_windows(len(counted))} counted: [green]all as committed[/]"
+    return f"{_windows(len(counted))} counted: [red]{len(left)} not as committed[/]"
 
 
 def records_table(store: DriveStore, names: Sequence[str]) -> Table:

@@ -18,6 +18,7 @@ from pipeline_platform.config.load import LoadedConfig, load_config, project_fol
 from pipeline_platform.config.problems import ConfigFileError, example_of
 from pipeline_platform.errors import ConfigurationError, PipelineError
 from pipeline_platform.flow.pipeline import Pipeline
+from pipeline_platform.flow.source import unverified_connections
 from pipeline_platform.movement import Prerequisite
 from pipeline_platform.partitions import partitions_definition, refuse_key_mismatch
 from pipeline_platform.project import Project, resolve_templates
@@ -140,6 +141,8 @@ def _validate_config(loaded: LoadedConfig, *, connect: bool) -> Iterator[Finding
     yield Finding(where, True, f"config of pipeline {pipeline.name} is valid")
     if not connect:
         return
+    for check in unverified_connections(loaded.config):
+        yield Finding(where, True, f"{check.name}: {check.detail}")
     for part in ("source", "stage", "target"):
         try:
             for check in getattr(pipeline, part).check():

@@ -4,6 +4,7 @@ The second pipeline is one new folder with one YAML: 90 minute windows in UTC, P
 PostgreSQL. The drive table is in PostgreSQL too.
 """
 
+import re
 import signal
 import sys
 import time
@@ -55,6 +56,31 @@ def test_a_second_pipeline_is_one_yaml(shop: Shop) -> None:
     assert "2024-03-10 22:30 UTC" in done.stdout
 
 
+def test_recheck_shows_late_rows_loads_them_and_only_shows_what_shrank(shop: Shop) -> None:
+    """Two windows were moved above."""
+    late = "INSERT INTO orders VALUES (5000, '2024-03-10 03:05:00+00', 1, 'late', NULL)"
+    with shop.database.connect() as connection:
+        connection.execute(late)
+    done = shop.command("recheck", "shop", "--dry-run")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert re.search(rf"{WINDOW} +│ shop_\S+ +│ late +│ +10 │ +11 │ +\+1 │", done.stdout)
+    assert "as committed" in done.stdout
+    assert "2 windows counted: 1 not as committed" in done.stdout
+    done = shop.command("recheck", "shop", "--windows", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"✓ shop {WINDOW}  SUCCESS: 11 rows" in done.stdout
+    assert "2 windows counted: all as committed" in done.stdout
+    with shop.database.connect() as connection:
+        connection.execute("DELETE FROM orders WHERE id = 5000")
+    done = shop.command("recheck", "shop")
+    assert done.returncode == 1
+    assert re.search(r"deleted +│ +11 │ +10 │ +-1 │", done.stdout)
+    assert "SUCCESS" not in done.stdout
+    assert shop.rows("SELECT count(*) FROM analytics.orders") == [(21,)]
+    with shop.database.connect() as connection:
+        connection.execute(late)
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "says"),
     [
@@ -62,6 +88,7 @@ def test_a_second_pipeline_is_one_yaml(shop: Shop) -> None:
         (("run", "shop", "--window", "2024-03-10-03:10"), {}, "Keys look like 2024-03-10-03:00"),
         (("run", "shop"), {}, "Missing option '--window'"),
         (("status", "shopp"), {}, "Known: flights, shop."),
+        (("recheck", "shopp"), {}, "Known: flights, shop."),
         (("validate", "nowhere"), {}, "does not exist"),
         (("validate", "docs"), {}, "There is no config in docs."),
         (("run", "shop", "--window", WINDOW), {"DAGSTER_HOME": "/no/folder"}, "/no/folder"),

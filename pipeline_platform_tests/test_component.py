@@ -4,14 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from pipeline_platform.component import WindowedPipeline
 from pipeline_platform.config.attributes import PipelineAttributes, StateAttributes, load_state
 from pipeline_platform.config.layout import find_layout
+from pipeline_platform.config.load import parse_config
 from pipeline_platform.config.problems import ConfigFileError
 from pipeline_platform.errors import ConfigurationError
 from pipeline_platform.project import Project, resolve_templates
 from pipeline_platform.validation import validate_path
 from pipeline_platform_tests.config.examples import values
 from pipeline_platform_tests.config.test_schema import Draft202012Validator
+from pipeline_platform_tests.pipelines import duckdb_config
 
 ROOT = Path(__file__).parents[1]
 DEFS = ROOT / "pipeline_platform" / "defs"
@@ -37,9 +40,24 @@ def test_a_pipeline_that_is_off_has_no_assets(project: Project) -> None:
     assert sorted(project.pipelines) == ["flights"]
     groups = {spec.group_name for spec in project.definitions.resolve_all_asset_specs()}
     assert groups == {"flights"}
-    assert [sensor.name for sensor in project.definitions.sensors or ()] == ["flights_due_windows"]
+    sensors = sorted(sensor.name for sensor in project.definitions.sensors or ())
+    assert sensors == ["flights_due_windows", "lease_sweep"]
     with pytest.raises(ConfigurationError, match="'flights_elasticsearch' is off"):
         project.pipeline(EXAMPLE)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Specifying a partitions_def on an AssetCheckSpec:dagster.PreviewWarning"
+)
+@pytest.mark.parametrize("enabled", [False, True])
+def test_a_pipeline_is_counted_again_if_its_config_says_so(
+    project: Project, tmp_path: Path, enabled: bool
+) -> None:
+    config = duckdb_config(recheck={"enabled": enabled})
+    component = WindowedPipeline(parse_config(config, base_dir=tmp_path))
+    sensors = component.build_defs(project.components.load_context).sensors or ()
+    recheck = ["orders_recheck"] if enabled else []
+    assert [sensor.name for sensor in sensors] == ["orders_due_windows", *recheck]
 
 
 def test_its_variables_switch_it_on(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

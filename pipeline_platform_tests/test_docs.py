@@ -21,7 +21,9 @@ from pydantic import TypeAdapter
 
 from pipeline_platform import cli, errors
 from pipeline_platform.automation.due_windows import TICK_SECONDS
+from pipeline_platform.automation.recheck import SECONDS_PER_TICK
 from pipeline_platform.config.load import parse_config
+from pipeline_platform.config.phases import StageCleaning
 from pipeline_platform.config.systems import StateSystem
 from pipeline_platform.drive_table.io_manager import HELD_WAIT_SECONDS
 from pipeline_platform.drive_table.queries import QUERIES
@@ -29,9 +31,11 @@ from pipeline_platform.drive_table.store import HEARTBEAT_SECONDS, LEASE_SECONDS
 from pipeline_platform.execution import PHASES, PhaseStatus, RunStatus
 from pipeline_platform.flow.catalog import START_UP
 from pipeline_platform.flow.cleaning import MAX_WINDOWS_PER_RUN
+from pipeline_platform.flow.leftovers import LOOK_BACK, MOST_OTHER_WINDOWS
 from pipeline_platform.flow.pending import RETRY_GRACE, store_new_and_pass_valid_record
 from pipeline_platform.flow.pipeline import Pipeline
 from pipeline_platform.flow.plan import Action
+from pipeline_platform.flow.recheck import MEANINGS
 from pipeline_platform.flow.step import CHECK_OF_STEP, STEPS, StepFailedError
 from pipeline_platform_tests.documents import DOCUMENTS
 from pipeline_platform_tests.fresh_clone import ROOT
@@ -251,3 +255,13 @@ def test_numbers() -> None:
     assert timedelta(minutes=10) == RETRY_GRACE
     assert "ten minutes after the failure at the earliest" in operating
     assert f"At most {MAX_WINDOWS_PER_RUN} windows a run" in troubles
+    assert f"begins no window after {SECONDS_PER_TICK:.0f} seconds" in operating
+    assert f"at up to {MOST_OTHER_WINDOWS} other windows" in operating
+    assert timedelta(weeks=1) == LOOK_BACK
+    assert "in the week before" in operating
+    assert StageCleaning().superseded_grace_hours == 24
+
+
+def test_classes_of_late_data() -> None:
+    rows = CONCEPTS.table("| class | what it found |")
+    assert {row[0]: row[1] for row in rows} == MEANINGS

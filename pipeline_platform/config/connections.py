@@ -15,6 +15,11 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
+    @property
+    def unverified(self) -> str | None:
+        """What of the connection TLS does not protect, for people; None if nothing."""
+        return None
+
 
 class DuckDBConnection(Section):
     """A DuckDB database file."""
@@ -76,6 +81,13 @@ class PostgresConnection(Section):
     lock_timeout_seconds: Annotated[float, NOT_HASHED] = Field(
         60.0, gt=0, description="Seconds that one statement may wait for a lock."
     )
+
+    @property
+    def unverified(self) -> str | None:
+        """Encryption and a proven server are what verify-full and verify-ca stand for."""
+        if self.sslmode.startswith("verify-"):
+            return None
+        return f"sslmode {self.sslmode}: the server at {self.host} is not verified"
 
     @field_validator("sslmode")
     @classmethod

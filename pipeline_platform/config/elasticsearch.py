@@ -36,7 +36,17 @@ def _not_empty(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-IndexName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00\s,/?#]+$")]
+def _no_way_up(name: str) -> str:
+    if name in (".", ".."):
+        raise refused("is a step in a path, not the name of an index")
+    return name
+
+
+IndexName = Annotated[
+    str,
+    Field(min_length=1, max_length=255, pattern=r"^[^\x00\s,/?#]+$"),
+    AfterValidator(_no_way_up),
+]
 
 
 class ElasticsearchConnection(Section):
@@ -92,6 +102,12 @@ class ElasticsearchConnection(Section):
         description="Have responses compressed: a gain on links below about 50 MB/s, a loss on "
         "faster ones.",
     )
+
+    @property
+    def unverified(self) -> str | None:
+        """Hosts that are asked by plain http."""
+        plain = [url for url in self.hosts if url.startswith("http:")]
+        return f"plain http: {', '.join(plain)}" if plain else None
 
     @field_validator("cloud_id")
     @classmethod

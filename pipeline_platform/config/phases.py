@@ -46,7 +46,7 @@ class MandatoryPhase(PhaseSettings):
 
 
 class StalePipelineHandling(PhaseSettings):
-    """Closing the rows of runs that died."""
+    """Closing the rows of runs that died, and removing what they left behind."""
 
     enabled: bool = Field(True, description="Whether the phase runs.")
     timeout_minutes: int = Field(
@@ -94,8 +94,8 @@ class StageCleaning(PhaseSettings):
 
     enabled: bool = Field(
         False,
-        description="Whether the phase runs. Off by default: nothing staged is deleted unless the "
-        "config asks for it.",
+        description="Whether the phase runs. Off by default: the files of a window's newest and "
+        "of its committed attempt stay unless the config asks for it.",
     )
     archive_before_delete: bool = Field(
         False, description="Copy staged windows to archive_location before they are deleted."
@@ -114,7 +114,11 @@ class StageCleaning(PhaseSettings):
         description="Days since staging after which a window with a good audit is deleted.",
     )
     superseded_grace_hours: float = Field(
-        24.0, ge=0, description="Hours after which an attempt that a newer one replaced is deleted."
+        24.0,
+        ge=0,
+        description="Hours since a run began after which an attempt that a newer one replaced, and "
+        "what its load left beside the target, is deleted: by this phase and, also where this one "
+        "is off, by stale_pipeline_handling.",
     )
     fail_run: bool = Field(
         False,
@@ -151,7 +155,8 @@ class Phases(Section):
 
     stale_pipeline_handling: StalePipelineHandling = Field(
         default_factory=StalePipelineHandling,
-        description="Phase 1: the rows of runs that died are closed. May be disabled.",
+        description="Phase 1: the rows of runs that died are closed, what they left behind is "
+        "removed. May be disabled.",
     )
     pre_validation: MandatoryPhase = Field(
         default_factory=MandatoryPhase,

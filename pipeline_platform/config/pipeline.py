@@ -17,6 +17,7 @@ from pipeline_platform.config.sections import (
     Monitoring,
     PipelineMetadata,
     QueryWindow,
+    Recheck,
     Retry,
     Schedule,
 )
@@ -78,6 +79,11 @@ class PipelineConfig(Section):
         default_factory=Retry,
         description="Retries of a failed window: how many, and the wait before each.",
         examples=[{"max_retries": 3}],
+    )
+    recheck: Recheck = Field(
+        default_factory=Recheck,
+        description="Late data: audited windows are counted again, if enabled.",
+        examples=[{"enabled": True, "windows": 7}],
     )
     monitoring: Monitoring = Field(
         default_factory=Monitoring,

@@ -81,6 +81,12 @@ class S3Connection(Section):
         8, ge=1, le=50, description="Tries of one request, with growing pauses."
     )
 
+    @property
+    def unverified(self) -> str | None:
+        """A service that is asked by plain http."""
+        url = self.endpoint_url or ""
+        return f"plain http: {url}" if url.startswith("http:") else None
+
     @field_validator("secret_access_key")
     @classmethod
     def _whole_key(cls, secret: OptionalSecret, info: ValidationInfo) -> OptionalSecret:

@@ -155,6 +155,33 @@ class Retry(Section):
         return min(self.backoff_seconds * 2.0 ** min(doublings, 60), MAX_WAIT_SECONDS)
 
 
+class Recheck(Section):
+    """Counting audited windows again, to find rows that came late, went away, doubled or got lost.
+
+    Only count queries are asked. A change of values that changes no count is not seen.
+    """
+
+    enabled: bool = Field(
+        False,
+        description="Whether there is a sensor <pipeline>_recheck, which is then on from the "
+        "start. The command recheck works either way.",
+    )
+    windows: int = Field(
+        7,
+        ge=1,
+        le=1000,
+        description="How many of the last audited windows are counted again, at source and target.",
+        examples=[48],
+    )
+    every: Duration = Field("1h", description="How long after a round the next one begins.")
+    reload: Literal["all", "late", "none"] = Field(
+        "all",
+        description="Which windows are loaded again by themselves: late, those that have more rows "
+        "at the source than were committed; all, also those whose rows in the target are not as "
+        "many as were committed; none. One with fewer rows at the source is only shown.",
+    )
+
+
 class Monitoring(Section):
     """What is worth a note."""
 

@@ -76,6 +76,11 @@ class SnowflakeConnection(Section):
         "transaction of a process that died after 300.",
     )
 
+    @property
+    def unverified(self) -> str | None:
+        """A server that is asked by plain http."""
+        return f"plain http: {self.host}" if self.protocol == "http" else None
+
     @field_validator("private_key_path")
     @classmethod
     def _one_key(cls, path: str | None, info: ValidationInfo) -> str | None:

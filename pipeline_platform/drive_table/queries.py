@@ -1,4 +1,5 @@
-"""Named queries over the drive table: the six standard ones of seed 003, and two over records.
+"""Named queries over the drive table: the six standard ones of seed 003, and those that
+the platform itself asks.
 
 `{drive}` and `{records}` are the quoted names, `{clock}` the database's time, `{phases}` one row
 per run and phase; `:name` is a bound parameter.
@@ -142,6 +143,34 @@ QUERIES: Mapping[str, NamedQuery] = {
         ORDER BY window_start_time
         """,
         ("pipeline_name", "from_time", "to_time"),
+    ),
+    "reworked_windows": NamedQuery(
+        "Runs of a pipeline that began in [from_time, to_time) and failed or moved their window "
+        "again, newest first: what they may have left behind.",
+        """
+        SELECT query_window_start_timestamp, query_window_end_timestamp, epoch, pipeline_status,
+            created_at
+        FROM {drive}
+        WHERE pipeline_name = :pipeline_name
+          AND created_at >= :from_time AND created_at < :to_time
+          AND (pipeline_status = 'FAILED' OR pipeline_status = 'SUCCESS' AND epoch > 1)
+        ORDER BY created_at DESC, epoch DESC LIMIT :limit
+        """,
+        ("pipeline_name", "from_time", "to_time", "limit"),
+        {"limit": 1000},
+    ),
+    "audited_windows": NamedQuery(
+        "The last windows of a pipeline that are completed with a passed audit and that no run "
+        "holds now, newest first.",
+        """
+        SELECT window_start_time, window_end_time, epoch, config_hash, source_count, target_count
+        FROM {records}
+        WHERE pipeline_name = :pipeline_name AND pipeline_status = 'COMPLETED'
+          AND audit_result = 'PASS' AND NOT {held}
+        ORDER BY window_start_time DESC, window_end_time DESC LIMIT :limit
+        """,
+        ("pipeline_name", "limit"),
+        {"limit": 100},
     ),
 }
 

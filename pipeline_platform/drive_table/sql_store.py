@@ -154,9 +154,13 @@ class SqlStore(ABC):
             at_least = max(at_least_epoch, found[0]["greatest"])
             bound = {**values, "seen": found[0]["epoch"], "at_least": at_least}
             won = statements.change(CLAIM, bound)
+            fault_point("claim.after_update")
             return statements.claim_of(record.key, owner) if won == 1 else None
 
-        return self._run(work, write=True)
+        fault_point("claim.before_begin")
+        claim = self._run(work, write=True)
+        fault_point("claim.after_commit")
+        return claim
 
     def look_up(self, key: RecordKey) -> WindowState:
         """The record, its runs and the clock, from one transaction."""
@@ -227,10 +231,14 @@ class SqlStore(ABC):
             latest = statements.runs("run.pipeline_id = :id", {"id": row.pipeline_id})
             if not latest or latest[0].pipeline_status != "RUNNING":
                 return False
+            fault_point("close.after_update")
             statements.append(row)
             return True
 
-        return self._run(work, write=True)
+        fault_point("close.before_begin")
+        closed = self._run(work, write=True)
+        fault_point("close.after_commit")
+        return closed
 
     def run_of(self, pipeline_name: str, dagster_run_id: str) -> ExecutionRow | None:
         """Latest revision of the row that this Dagster run owns."""

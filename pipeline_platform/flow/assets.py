@@ -24,6 +24,7 @@ from pipeline_platform.flow.step import (
 )
 from pipeline_platform.window import Window
 
+PIPELINE_TAG = "pipeline_platform/pipeline"
 FORCE_TAG = "pipeline_platform/force"
 RESTATE_TAG = "pipeline_platform/restate"
 RETRY_NUMBER_TAG = "dagster/retry_number"
@@ -163,7 +164,7 @@ def _tag_run(
     own = {
         "dagster/retry_strategy": "ALL_STEPS",
         MAX_RETRIES_TAG: str(pipeline.config.retry.max_retries),
-        "pipeline_platform/pipeline": pipeline.name,
+        PIPELINE_TAG: pipeline.name,
     }
     _add_tags(context, {**own, **tags})
 

@@ -4,9 +4,10 @@ from datetime import datetime, timedelta
 
 from pipeline_platform.execution import Phase
 from pipeline_platform.flow.audit import PASS
+from pipeline_platform.flow.leftovers import superseded_attempts
 from pipeline_platform.flow.phase import PhaseFailedError, phase, skip_phase
 from pipeline_platform.flow.run import WindowRun
-from pipeline_platform.movement import AttemptPath, Manifest, WindowSlice
+from pipeline_platform.movement import Manifest, WindowSlice
 
 MAX_WINDOWS_PER_RUN = 100
 
@@ -47,7 +48,9 @@ def clean_stage_location(run: WindowRun) -> None:
     settings = run.pipeline.config.phases.stage_cleaning
     with phase(run, name) as details:
         now = run.clock.now()
-        superseded = _superseded(run, now - timedelta(hours=settings.superseded_grace_hours))
+        begun = {row.epoch: row.pipeline_start_timestamp for row in run.runs}
+        grace = timedelta(hours=settings.superseded_grace_hours)
+        superseded = superseded_attempts(run.pipeline, run.slice, lambda: begun, now - grace)
         run.still_ours()
         removed = sum(run.pipeline.stage.delete(attempt) for attempt in superseded)
         old = _audited_before(run, now - timedelta(days=settings.delete_after_days))
@@ -71,17 +74,6 @@ def clean_stage_location(run: WindowRun) -> None:
             archive_location=where[0] if where else None,
             vacuumed=False,
         )
-
-
-def _superseded(run: WindowRun, before: datetime) -> list[AttemptPath]:
-    """Attempts older than the newest one, begun before `before` or of unknown age."""
-    attempts = run.pipeline.stage.attempts(run.slice)
-    begun = {row.epoch: row.pipeline_start_timestamp for row in run.runs}
-    return [
-        AttemptPath(run.slice, epoch)
-        for epoch in attempts[:-1]
-        if epoch not in begun or begun[epoch] < before
-    ]
 
 
 def _audited_before(run: WindowRun, before: datetime) -> list[Manifest]:

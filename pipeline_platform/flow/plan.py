@@ -174,6 +174,8 @@ def _change_since_staged(
 ) -> str | None:
     if manifest is None:
         return "the newest attempt has no whole manifest"
+    if _is_not_as_written(run, manifest):
+        return f"the manifest is not the one that run {manifest.epoch} wrote"
     if commit is not None and commit.gives_up(manifest.epoch):
         return "its rows were restated since they were staged"
     if _failed_on_its_rows(run):
@@ -185,6 +187,16 @@ def _change_since_staged(
     if source_count != manifest.snapshot_count:
         return f"the source holds {source_count} rows, staged were {manifest.snapshot_count}"
     return _change_value_differs(run, manifest.change_value)
+
+
+def _is_not_as_written(run: WindowRun, manifest: Manifest) -> bool:
+    """Its own hash can be forged with it; the drive table's copy tells, where the run that wrote
+    it lived to hand it over."""
+    writer = next((row for row in run.runs if row.epoch == manifest.epoch), None)
+    if writer is None:
+        return False
+    details = writer.phases["source_to_stage_transfer"].phase_specific_details
+    return bool(details.get("manifest_hash", manifest.hash) != manifest.hash)
 
 
 def _failed_on_its_rows(run: WindowRun) -> bool:

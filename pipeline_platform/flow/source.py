@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from pipeline_platform.drive_table.store import MOST_RUNS
+from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.errors import (
     PermanentError,
     PipelineError,
@@ -11,11 +11,10 @@ from pipeline_platform.errors import (
     TransientError,
     WindowNotReadyError,
 )
-from pipeline_platform.execution import PHASES, ExecutionRow
 from pipeline_platform.flow.phase import phase, skip_phase
 from pipeline_platform.flow.plan import Plan, decide, fence_out, late_writers_are_possible
 from pipeline_platform.flow.run import CheckOutcome, WindowRun
-from pipeline_platform.moment import human_duration
+from pipeline_platform.flow.stale import handle_stale_runs
 from pipeline_platform.movement import CommitRow, Prerequisite
 from pipeline_platform.record import (
     AUDIT,
@@ -72,55 +71,6 @@ def prepare(run: WindowRun) -> None:
     _apply(run, plan)
 
 
-def handle_stale_runs(run: WindowRun) -> None:
-    """Close the rows of runs that died: RUNNING although their claim is gone or expired.
-
-    Runs that are alive for longer than `timeout_minutes` are reported, not touched.
-    """
-    settings = run.pipeline.config.phases.stale_pipeline_handling
-    if not settings.enabled:
-        skip_phase(run, "stale_pipeline_handling", "disabled by the config")
-        return
-    with phase(run, "stale_pipeline_handling") as details:
-        dead = run.store.dead_runs(run.pipeline.name)
-        closed = [row for row in dead if run.store.close_run(closed_as_dead(row, run))]
-        limit = run.clock.now() - timedelta(minutes=settings.timeout_minutes)
-        stuck = [
-            row.pipeline_id
-            for row in run.store.latest_runs(run.pipeline.name, MOST_RUNS)
-            if row.pipeline_status == "RUNNING" and row.pipeline_start_timestamp < limit
-        ]
-        if stuck:
-            run.log.warning("still running after %s minutes: %s", settings.timeout_minutes, stuck)
-        details.update(
-            stale_records_found=len(dead),
-            records_resolved=len(closed),
-            timeout_minutes=settings.timeout_minutes,
-            runs=[row.pipeline_id for row in closed],
-            stuck_runs=stuck,
-        )
-
-
-def closed_as_dead(row: ExecutionRow, run: WindowRun) -> ExecutionRow:
-    """The final revision of a run whose process died without saying so."""
-    message = "The run died: its lease expired or another run took the window over."
-    running = [name for name in PHASES if row.phases[name].status == "PENDING"]
-    stopped = next((name for name in running if row.phases[name].start_timestamp), running[0])
-    phases = dict(row.phases)
-    phases[stopped] = replace(
-        phases[stopped], status="FAILED", error_message=message, end_timestamp=None
-    )
-    now = run.clock.now()
-    return replace(
-        row,
-        pipeline_status="FAILED",
-        phases=phases,
-        pipeline_end_timestamp=now,
-        pipeline_run_duration=human_duration((now - row.pipeline_start_timestamp).total_seconds()),
-        error_category=TransientError.category,
-    )
-
-
 def guard_against_shrinking(run: WindowRun, rows: int, commit: CommitRow | None) -> None:
     """Refuse a source that lost more than `max_shrink_percent` of its committed rows.
 
@@ -166,9 +116,19 @@ def _require_ready(run: WindowRun) -> bool:
     return ready
 
 
+def unverified_connections(config: PipelineConfig) -> list[Prerequisite]:
+    """Connections that the config takes TLS from, which it may on this machine only."""
+    return [
+        Prerequisite(f"{part} TLS", True, system.unverified)
+        for part in ("source", "stage", "target")
+        if (system := getattr(config, f"{part}_system")).unverified
+    ]
+
+
 def _prerequisites(run: WindowRun) -> list[Prerequisite]:
     pipeline = run.pipeline
     checks = [*pipeline.source.check(), *pipeline.stage.check(), *pipeline.target.check()]
+    checks += unverified_connections(pipeline.config)
     if all(check.passed for check in checks) and not run.request.restate:
         checks.append(pipeline.target.check_window(run.slice))
     return checks

@@ -3,7 +3,12 @@
 import time
 from typing import Any
 
-from pipeline_platform.errors import PermanentError, SnapshotLostError, ToleranceError
+from pipeline_platform.errors import (
+    PermanentError,
+    SnapshotLostError,
+    ToleranceError,
+    VerificationError,
+)
 from pipeline_platform.fault_points import fault_point
 from pipeline_platform.flow.hops import source_to_stage
 from pipeline_platform.flow.phase import pass_through, phase, skip_phase
@@ -104,6 +109,12 @@ def count_stage(run: WindowRun, manifest: Manifest, *, fresh: bool) -> None:
             run.pipeline.stage.verify(manifest)
         rows = run.pipeline.stage.count(manifest)
         details["value"] = rows
+        if rows != manifest.rows:
+            raise VerificationError(
+                f"The staged files hold {rows} rows, their manifest says {manifest.rows}.",
+                hint="They were changed after they were written; the window is extracted again.",
+                facts={"observed": rows, "expected": manifest.rows},
+            )
         verdict = source_to_stage(run, manifest.snapshot_count, rows)
         if not verdict.passed:
             rejected = ", ".join(
@@ -136,13 +147,20 @@ def _where_rejected(run: WindowRun, manifest: Manifest) -> str:
 def require_manifest(run: WindowRun) -> Manifest:
     """The whole manifest that pre-validation decided on, which the phases after staging need.
 
-    Another one, left by a run before, was found not good enough.
+    Another one, left by a run before, was found not good enough. VerificationError where it is
+    not the one that this run has staged, or gone on from, any more.
     """
     decision = run.row.phases["pre_validation"].phase_specific_details
     wanted = run.claim.epoch
     if decision["action"] == "continue":
         wanted = decision["manifest_epoch"]
     manifest = newest_manifest(run)
+    staged = run.row.phases["source_to_stage_transfer"].phase_specific_details.get("manifest_hash")
+    if staged is not None and staged != (manifest and manifest.hash):
+        raise VerificationError(
+            f"The manifest of run {wanted} was changed, damaged or removed after it was staged.",
+            hint="The next attempt stages the window again.",
+        )
     if manifest is None or manifest.epoch != wanted:
         raise PermanentError(
             f"The window {run.window.key} is not staged ({decision['reason']}).",

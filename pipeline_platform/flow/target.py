@@ -32,10 +32,15 @@ def target_step(run: WindowRun) -> None:
 
 
 def transfer_stage_to_target(run: WindowRun, manifest: Manifest) -> None:
-    """Replace the window's rows in one fenced, verified transaction."""
+    """Replace the window's rows in one fenced, verified transaction.
+
+    The files are checked by size and sha256 right before it: sums alone do not notice values that
+    changed places between rows.
+    """
     pipeline = run.pipeline
     with phase(run, "stage_to_target_transfer") as details:
         run.change_record(stage_to_target_ingestion_start_time=run.clock.now())
+        pipeline.stage.verify(manifest)
         pipeline.target.prepare(manifest.schema)
         run.still_ours()
         result = pipeline.target.load(

@@ -15,6 +15,7 @@ from pipeline_platform.errors import (
     PipelineError,
     VerificationError,
 )
+from pipeline_platform.fault_points import fault_point
 from pipeline_platform.movement import (
     AttemptPath,
     Manifest,
@@ -156,8 +157,12 @@ class FileStage(ABC):
     def delete(self, attempt: AttemptPath) -> int:
         """Safe to repeat, and after a crash in the middle."""
         folder = attempt_folder(attempt)
+        fault_point("clean.before_delete")
         manifest = self._storage.delete(f"{folder}/{MANIFEST_NAME}")
-        return int(manifest) + self._storage.delete_folder(folder)
+        fault_point("clean.after_manifest")
+        removed = int(manifest) + self._storage.delete_folder(folder)
+        fault_point("clean.after_delete")
+        return removed
 
     def archive(self, attempt: AttemptPath, archive_root: str) -> str:
         """Safe to repeat: what a crash left half copied is copied again.

@@ -6,6 +6,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from pipeline_platform.movement import (
+    AttemptPath,
     CommitRow,
     LoadRequest,
     LoadResult,
@@ -70,4 +71,13 @@ class Target(Protocol):
 
     def delete_window(self, window: WindowSlice, epoch: int) -> int:
         """Delete the window's rows and reset its commit row, fenced; returns rows deleted."""
+        ...
+
+    def drop_load_tables(self, attempts: Sequence[AttemptPath]) -> int:
+        """Remove what the loads of these attempts left beside the table; returns how many tables.
+
+        For attempts that ended, or that a newer epoch of their window replaced: a load that still
+        works on one fails and changes nothing. 0 where a load needs no table of its own. Safe to
+        repeat.
+        """
         ...

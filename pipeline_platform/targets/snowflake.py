@@ -28,6 +28,7 @@ from pipeline_platform.errors import (
 )
 from pipeline_platform.execution import pipeline_id
 from pipeline_platform.movement import (
+    AttemptPath,
     CommitRow,
     LoadRequest,
     LoadResult,
@@ -284,6 +285,17 @@ class SnowflakeTableTarget(SqlTarget):
             raise
 
     # Load tables
+
+    def drop_load_tables(self, attempts: Sequence[AttemptPath]) -> int:
+        """As for every target."""
+        if not attempts:
+            return 0
+        schema, table = self._names["schema"], self._system.table
+        loads = [load_table(schema, table, one.window, one.epoch) for one in attempts]
+        with self._connect() as session:
+            if not self._has_schema(session):
+                return 0
+            return snowflake_load.drop_those(session, schema, table, loads)
 
     def _load_table(self, request: LoadRequest) -> LoadTable:
         window = request.manifest.attempt.window

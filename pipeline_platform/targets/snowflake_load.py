@@ -19,6 +19,7 @@ from typing import Any
 from pipeline_platform.connections.snowflake_session import SnowflakeSession
 from pipeline_platform.errors import VerificationError
 from pipeline_platform.execution import pipeline_id
+from pipeline_platform.fault_points import fault_point
 from pipeline_platform.movement import LoadRequest, StagedFile, WindowSlice
 from pipeline_platform.quoting import quote_snowflake
 from pipeline_platform.targets.snowflake_types import sql_type
@@ -98,6 +99,7 @@ def create(session: SnowflakeSession, load: LoadTable, request: LoadRequest) -> 
     run = pipeline_id(manifest.pipeline_name, manifest.window_start, request.epoch)
     comment = json.dumps({"app": "pipeline_platform", "run": run})
     session.run(_CREATE.format(load=load.quoted, columns=columns, comment=_literal(comment)))
+    fault_point("copy.after_create")
 
 
 def fill(
@@ -121,6 +123,7 @@ def fill(
         began = time.monotonic()
         _put(session, load, request, parallel)
         copied.put_seconds = time.monotonic() - began
+        fault_point("copy.after_put")
     began = time.monotonic()
     for first in range(0, len(files), FILES_PER_COPY):
         request.still_ours()
@@ -131,6 +134,7 @@ def fill(
             if row.get("status") == "LOADED":
                 copied.rows[_base_name(str(row["file"]))] = int(row["rows_loaded"])
     copied.copy_seconds = time.monotonic() - began
+    fault_point("copy.after_copy")
     _compare(load, files, copied)
     return copied
 
@@ -138,6 +142,7 @@ def fill(
 def drop(session: SnowflakeSession, load: LoadTable) -> None:
     """Remove the table, and its stage with it."""
     session.run(_DROP.format(load=load.quoted))
+    fault_point("copy.after_drop")
 
 
 def drop_older(
@@ -161,14 +166,30 @@ def drop_older(
     return len(older)
 
 
+def drop_those(
+    session: SnowflakeSession, schema: str, table: str, loads: Sequence[LoadTable]
+) -> int:
+    """Drop those of these load tables that are there; returns how many."""
+    found = session.records(
+        _SHOW.format(pattern=_literal(f"{_plain(table)}_LOAD_%"), schema=schema)
+    )
+    there = {str(row["name"]) for row in found}
+    left = [load for load in dict.fromkeys(loads) if load.name in there]
+    for load in left:
+        drop(session, load)
+    return len(left)
+
+
 def _prefix(table: str, window: WindowSlice) -> str:
     """Readable in front, unmistakable behind: the digest stands for all that was cut."""
     identity = json.dumps([table, window.pipeline_name, str(window.start), str(window.end)])
     digest = hashlib.sha256(identity.encode()).hexdigest()[:12].upper()
+    return f"{_plain(table)}_LOAD_{window.start:%Y%m%dT%H%M%S}_{digest}_RUN"
+
+
+def _plain(table: str) -> str:
     plain = _NOT_PLAIN.sub("_", table.upper())[:_NAME_CHARACTERS]
-    if plain[0].isdigit():
-        plain = f"_{plain}"
-    return f"{plain}_LOAD_{window.start:%Y%m%dT%H%M%S}_{digest}_RUN"
+    return f"_{plain}" if plain[0].isdigit() else plain
 
 
 def _put(session: SnowflakeSession, load: LoadTable, request: LoadRequest, parallel: int) -> None:

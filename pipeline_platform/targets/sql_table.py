@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline_platform.config.system_fields import SqlTargetFields
 from pipeline_platform.errors import PermanentError, PipelineError
+from pipeline_platform.fault_points import fault_point
 from pipeline_platform.movement import (
     PIPELINE_COLUMN,
     WINDOW_COLUMN,
@@ -177,7 +178,9 @@ class SqlTable(ABC):
                     return
         with self._connect() as session, self._creating(session):
             if not self._is_prepared(session):
+                fault_point("prepare.before_create")
                 self._create_missing(session, schema)
+        fault_point("prepare.after_create")
 
     def _is_prepared(self, session: Session) -> bool:
         table = self._table(session, self._system.table)

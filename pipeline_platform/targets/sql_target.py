@@ -1,7 +1,7 @@
 """How every SQL target moves a window: one fenced, verified transaction of DML only."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from pipeline_platform.errors import (
 from pipeline_platform.fault_points import fault_point
 from pipeline_platform.movement import (
     RESTATED,
+    AttemptPath,
     CommitRow,
     LoadRequest,
     LoadResult,
@@ -148,6 +149,10 @@ class SqlTarget(SqlOwnership):
             arrived=lambda row: row.epoch == epoch and row.manifest_hash is None,
         )
         return deleted
+
+    def drop_load_tables(self, attempts: Sequence[AttemptPath]) -> int:
+        """0: the rows go from the files into the table."""
+        return 0
 
     # The transaction
 

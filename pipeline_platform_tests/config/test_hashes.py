@@ -107,6 +107,8 @@ def test_what_decides_rows_changes_its_section_only(section: str, path: str, val
         ("phases__source_to_stage_transfer__timeout", "1h"),
         ("phases__stage_cleaning__enabled", True),
         ("retry__max_retries", 0),
+        ("recheck__enabled", True),
+        ("recheck__windows", 9),
         ("monitoring__duration_multiplier_threshold", 5),
     ],
 )

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pipeline_platform.config.load import parse_config
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.problems import ConfigFileError, ConfigProblem
-from pipeline_platform.config.sections import Retry
+from pipeline_platform.config.sections import Recheck, Retry
 from pipeline_platform.config.systems import (
     CustomSource,
     DuckDBSource,
@@ -59,6 +59,7 @@ def test_the_example_gives_the_three_systems_and_sensible_defaults() -> None:
     assert one.phases.target_cleaning.enabled is False
     assert one.retry == Retry(max_retries=3, backoff_strategy="exponential", backoff_seconds=1.0)
     assert one.monitoring.duration_multiplier_threshold == 2.0
+    assert one.recheck == Recheck(enabled=False, windows=7, every="1h", reload="all")
 
 
 def test_a_config_cannot_be_changed() -> None:
@@ -148,6 +149,10 @@ def test_an_epoch_query_field_keeps_its_unit() -> None:
         ("phases__stage_cleaning__delete_after_days", -1, "greater than or equal to 0"),
         ("retry__max_retries", -1, "greater than or equal to 0"),
         ("retry__backoff_strategy", "random", "must be 'exponential', 'linear' or 'none'"),
+        ("recheck__windows", 0, "greater than or equal to 1"),
+        ("recheck__windows", 1001, "less than or equal to 1000"),
+        ("recheck__every", "0s", "longer than 0s"),
+        ("recheck__reload", "deleted", "must be 'all', 'late' or 'none'"),
         ("monitoring__duration_multiplier_threshold", 0, "greater than or equal to 1"),
         ("pipeline_metadata__owner_email", "somebody", "right form"),
     ],

@@ -35,6 +35,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "schedule": sections.Schedule,
     "query_window": sections.QueryWindow,
     "retry": sections.Retry,
+    "recheck": sections.Recheck,
     "monitoring": sections.Monitoring,
     **SYSTEMS,
     "drive table, `type: duckdb`": systems.DuckDBState,

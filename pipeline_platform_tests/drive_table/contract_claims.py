@@ -61,6 +61,7 @@ class ClaimContract:
         assert again is not None
         assert again.epoch == 43
 
+    @pytest.mark.fault_row(5)
     def test_many_threads_one_winner(self, store: DriveStore) -> None:
         for round_ in range(3):
             record = a_record(round_)
@@ -81,6 +82,7 @@ class ClaimContract:
         assert extended.lease_until > store.now() + timedelta(seconds=60)
         assert store.claim(a_record(), "run-2") is None
 
+    @pytest.mark.fault_row(4, 22)
     def test_a_lost_claim_writes_nothing(self, store: DriveStore, raw: Raw) -> None:
         lost = claimed(store, a_record(), lease_seconds=SHORT)
         time.sleep(0.01)

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from datetime import timedelta, timezone
+from typing import Any
 
 import pytest
 
 from pipeline_platform.drive_table.queries import QUERIES
 from pipeline_platform.drive_table.store import DriveStore
 from pipeline_platform.errors import ConfigurationError
-from pipeline_platform.execution import PhaseRecord
+from pipeline_platform.execution import PhaseRecord, RunStatus
 from pipeline_platform_tests.drive_table.contract_runs import COLUMNS
 from pipeline_platform_tests.drive_table.examples import (
     HOUR,
@@ -17,6 +18,10 @@ from pipeline_platform_tests.drive_table.examples import (
     claimed,
     run,
 )
+
+REWORKED: tuple[tuple[int, RunStatus], ...] = (
+    (0, "SUCCESS"), (0, "SUCCESS"), (0, "SKIPPED"), (1, "FAILED"), (2, "SUCCESS"),
+)  # fmt: skip
 
 
 class QueryContract:
@@ -132,6 +137,41 @@ class QueryContract:
             [START + HOUR, START + 2 * HOUR, "PENDING", True, None],
             [START + 2 * HOUR, START + 3 * HOUR, "PENDING", False, "FAILED"],
         ]
+
+    def test_reworked_windows(self, store: DriveStore) -> None:
+        """Failed runs, and those after the first that moved their window; newest first."""
+        for number, (hour, status) in enumerate(REWORKED, start=1):
+            run(store, a_record(hour), f"run-{number}", status)
+        run(store, a_record(0, "other"), "other", "FAILED")
+        now = store.now()
+        day = timedelta(days=1)
+        asked = {"pipeline_name": "orders", "from_time": now - day, "to_time": now + day}
+        rows = store.query("reworked_windows", **asked)
+        assert [list(row.values())[:4] for row in rows] == [
+            [START + HOUR, START + 2 * HOUR, 1, "FAILED"],
+            [START, START + HOUR, 2, "SUCCESS"],
+        ]
+        assert rows[0]["created_at"] > rows[1]["created_at"]
+        assert len(store.query("reworked_windows", **asked, limit=1)) == 1
+        assert store.query("reworked_windows", **{**asked, "to_time": now - day}) == []
+        assert store.query("reworked_windows", **{**asked, "from_time": now + day}) == []
+
+    def test_audited_windows(self, store: DriveStore) -> None:
+        """Completed with a passed audit and held by nobody; newest first."""
+        audited: dict[str, Any] = {"pipeline_status": "COMPLETED", "audit_result": "PASS"}
+        for hour, changes in enumerate(
+            (audited, audited, {**audited, "audit_result": "FAIL"}, {}, audited)
+        ):
+            record = replace(a_record(hour), source_count=hour, target_count=7, **changes)
+            store.save(claimed(store, record), record, None, release=True)
+        claimed(store, a_record(4))
+        rows = store.query("audited_windows", pipeline_name="orders")
+        assert [list(row.values()) for row in rows] == [
+            [START + HOUR, START + 2 * HOUR, 1, a_record().config_hash, 1, 7],
+            [START, START + HOUR, 1, a_record().config_hash, 0, 7],
+        ]
+        assert len(store.query("audited_windows", pipeline_name="orders", limit=1)) == 1
+        assert store.query("audited_windows", pipeline_name="other") == []
 
     def test_a_query_says_what_it_takes(self, store: DriveStore) -> None:
         with pytest.raises(ConfigurationError, match="window_summary"):

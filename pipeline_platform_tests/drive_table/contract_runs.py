@@ -154,6 +154,7 @@ class RunContract:
         assert not store.close_run(replace(row, pipeline_status="FAILED"))
         assert store.look_up(key_of()).claim_of("run-1") == claim
 
+    @pytest.mark.fault_row(8)
     def test_a_run_that_died_is_closed_once(self, store: DriveStore) -> None:
         claim = claimed(store, a_record(), lease_seconds=SHORT)
         row = store.save(claim, None, a_row(a_record(), claim.epoch))
@@ -171,6 +172,7 @@ class RunContract:
         assert (latest.revision, latest.pipeline_status) == (2, "FAILED")
         assert latest.created_at == row.created_at
 
+    @pytest.mark.fault_row(8)
     def test_a_closed_run_cannot_come_back(self, store: DriveStore) -> None:
         claim = claimed(store, a_record(), lease_seconds=SHORT)
         row = store.save(claim, None, a_row(a_record(), claim.epoch))

@@ -57,6 +57,7 @@ class SchemaContract:
         store.migrate()
         assert store.record(key_of()) is not None
 
+    @pytest.mark.fault_row(22)
     def test_a_newer_schema_is_refused(self, store: DriveStore, raw: Raw) -> None:
         raw("INSERT INTO {}schema_migrations VALUES (99, 'later', CURRENT_TIMESTAMP)")
         with pytest.raises(ConfigurationError, match="version 99"):

@@ -101,6 +101,7 @@ def test_the_worker_learns_that_another_run_took_over(store: FailingStore) -> No
         until(lambda: not beating())
 
 
+@pytest.mark.fault_row(22)
 def test_it_outlives_errors_while_the_lease_lasts(store: FailingStore) -> None:
     claim = claimed(store, a_record())
     with heartbeat(store, claim, every_seconds=0.02, lease_seconds=60) as pulse:

@@ -65,6 +65,7 @@ class TestPostgresStore(DriveStoreContract):
 
         return execute
 
+    @pytest.mark.fault_row(5)
     def test_many_connections_one_winner(self, store: DriveStore) -> None:
         for round_ in range(5):
             record = a_record(round_)
@@ -140,6 +141,7 @@ class TestPostgresStore(DriveStoreContract):
         with pytest.raises(PermanentError, match="permission denied"):
             reader.record(key_of())
 
+    @pytest.mark.fault_row(22)
     def test_a_lock_that_does_not_come_free(
         self, store: DriveStore, postgres: Database, state: PostgresState, base_dir: Path
     ) -> None:
@@ -153,6 +155,7 @@ class TestPostgresStore(DriveStoreContract):
                 hurried.claim(a_record(), "run-1")
         assert hurried.claim(a_record(), "run-1") is not None
 
+    @pytest.mark.fault_row(22)
     def test_a_server_that_is_not_there(self, state: PostgresState, base_dir: Path) -> None:
         gone = build_store(state.model_copy(update={"port": 1}), base_dir=base_dir)
         with pytest.raises(TransientError, match="Connection refused"):

@@ -174,6 +174,7 @@ def test_a_writer_begins_again_until_the_lock_is_free(
         freed.join()
 
 
+@pytest.mark.fault_row(22)
 def test_a_lock_that_does_not_come_free(
     store: DriveStore, state: SnowflakeState, snowflake_database: SnowflakeDatabase, tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ def test_a_window_goes_through_a_bucket(world: World, s3_bucket: S3Bucket) -> No
 
 
 @pytest.mark.parametrize("damage", ["none", "edited", "gone", "no manifest"])
+@pytest.mark.fault_row(18, on="s3")
 def test_what_lies_in_the_bucket_is_checked_before_it_is_loaded(
     world: World, s3_bucket: S3Bucket, damage: str
 ) -> None:

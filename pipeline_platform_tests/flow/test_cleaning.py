@@ -31,8 +31,10 @@ def test_superseded_attempts_go_after_the_grace(world: World) -> None:
     row = run_window(world.pipeline(phases=cleaning()), world.store, KEY, force=True)
     assert attempts(world, KEY) == ["run3"]
     assert row.phases["stage_cleaning"].status == "COMPLETED"
+    begun = row.phases["stale_pipeline_handling"].phase_specific_details
+    assert begun["stale_attempts_removed"] == 1  # run1, before run3 staged anything
     details = row.phases["stage_cleaning"].phase_specific_details
-    assert details["attempts_superseded"] == 2
+    assert details["attempts_superseded"] == 1
     assert (details["records_archived"], details["records_deleted"], details["vacuumed"]) == (
         0, 0, False,
     )  # fmt: skip

@@ -57,6 +57,7 @@ def fill(world: World, instants: list[datetime]) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("field", ["placed_at", "wall_clock"])
 @pytest.mark.parametrize("duration", ["1d", "1h"])
+@pytest.mark.fault_row(6)
 def test_every_minute_arrives_once_in_its_window(
     kind: str, field: str, duration: str, make_world: Callable[[str], World]
 ) -> None:

@@ -104,6 +104,7 @@ def loads(database: Database) -> list[tuple[Any, ...]]:
         ).fetchall()
 
 
+@pytest.mark.fault_row(5, on="postgres")
 def test_the_same_window_is_loaded_once(shop: Path, postgres: Database) -> None:
     key = DAYS[0].date().isoformat()
     results = contend(shop, [[key]] * PROCESSES)

@@ -184,6 +184,7 @@ def test_a_load_that_does_not_verify_leaves_the_old_rows_whatever_the_config_say
     assert not list((world.folder / "stage").rglob("*.parquet"))
 
 
+@pytest.mark.fault_row(8)
 def test_a_dead_run_is_closed_by_the_next_one_of_any_window(world: World) -> None:
     pipeline = world.pipeline()
     saves: list[str] = []
@@ -213,6 +214,7 @@ def test_a_dead_run_is_closed_by_the_next_one_of_any_window(world: World) -> Non
     assert run_window(pipeline, world.store, KEY).pipeline_retry_number == 1
 
 
+@pytest.mark.fault_row(4)
 def test_a_run_that_lost_its_window_cleans_nothing(world: World) -> None:
     pipeline = world.pipeline()
     asleep: list[str] = []
@@ -234,6 +236,7 @@ def test_a_run_that_lost_its_window_cleans_nothing(world: World) -> None:
     assert len(world.rows()) == ROWS
 
 
+@pytest.mark.fault_row(5)
 def test_a_held_window_leaves_no_trace(world: World) -> None:
     pipeline = world.pipeline()
     fresh = build_complete_pipeline_record(
@@ -266,6 +269,7 @@ def test_a_window_that_is_not_ready(world: World) -> None:
     assert not (world.folder / "stage" / "orders").exists()
 
 
+@pytest.mark.fault_row(7)
 def test_an_interrupt_is_recorded_and_frees_the_window(world: World) -> None:
     with (
         fails_at("stage.after_batch", KeyboardInterrupt()),

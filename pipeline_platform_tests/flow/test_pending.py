@@ -374,6 +374,7 @@ def test_a_window_is_due_when_it_ended_long_enough_ago(
     assert not due or due[0].start == at(0)
 
 
+@pytest.mark.fault_row(6)
 def test_both_hours_of_a_clock_change_become_due() -> None:
     windows = WindowPlan("1h", "America/New_York", date(2024, 11, 1))
     until = windows.window_of_key("2024-11-03-01:00-0400").end

@@ -35,6 +35,7 @@ def small_batches() -> dict[str, Any]:
     return {"source_system": {"batch_rows": 10}, "stage_system": {"rows_per_file": 5}}
 
 
+@pytest.mark.fault_row(11)
 def test_window_is_read_again_in_the_same_run(world: World) -> None:
     pipeline = world.pipeline(**small_batches())
     with fault_hook(LosesSnapshots(SNAPSHOTS_PER_RUN - 1)):

@@ -8,7 +8,7 @@ from pipeline_platform.errors import (
     ClaimLostError,
     PermanentError,
 )
-from pipeline_platform.movement import CommitRow, TargetCounts, WindowSlice
+from pipeline_platform.movement import AttemptPath, CommitRow, TargetCounts, WindowSlice
 from pipeline_platform.targets.base import Target
 from pipeline_platform_tests.targets.contract_faults import FaultContract
 from pipeline_platform_tests.targets.contract_refusals import RefusalContract
@@ -86,6 +86,7 @@ class TargetContract(RefusalContract, VerificationContract, FaultContract):
         assert result.commit.audit_result is None
         assert result.commit.audited_at is None
 
+    @pytest.mark.fault_row(21)
     def test_the_same_manifest_again_changes_nothing(
         self, warehouse: Warehouse, target: Target, staging: Staging
     ) -> None:
@@ -136,8 +137,20 @@ class TargetContract(RefusalContract, VerificationContract, FaultContract):
         assert asked == 1
         assert warehouse.everything() == before
 
+    def test_has_no_load_table_to_drop(
+        self, warehouse: Warehouse, target: Target, staging: Staging
+    ) -> None:
+        attempts = [AttemptPath(WINDOW, epoch) for epoch in (1, 2)]
+        assert warehouse.target(table="missing").drop_load_tables(attempts) == 0
+        assert warehouse.target(schema="missing").drop_load_tables(attempts) == 0
+        target.load(staging.request(ROWS, epoch=2))
+        before = warehouse.everything()
+        assert target.drop_load_tables(attempts) == target.drop_load_tables([]) == 0
+        assert warehouse.everything() == before
+
     # Fencing
 
+    @pytest.mark.fault_row(4)
     def test_an_older_epoch_changes_nothing(
         self, warehouse: Warehouse, target: Target, staging: Staging
     ) -> None:

@@ -32,6 +32,7 @@ class FaultContract(TargetTests):
     )  # fmt: skip
 
     @pytest.mark.parametrize("point", LOAD_POINTS)
+    @pytest.mark.fault_row(19)
     def test_a_load_that_fails_leaves_the_old_rows(
         self, point: str, warehouse: Warehouse, target: Target, staging: Staging
     ) -> None:
@@ -47,6 +48,7 @@ class FaultContract(TargetTests):
         target.load(staging.request(OTHER_ROWS, epoch=3))
         assert warehouse.ids() == list(range(1000, 1017))
 
+    @pytest.mark.fault_row(3)
     def test_a_commit_whose_answer_got_lost(
         self, warehouse: Warehouse, target: Target, staging: Staging
     ) -> None:
@@ -62,6 +64,7 @@ class FaultContract(TargetTests):
             assert target.delete_window(WINDOW, 2) == 23
         assert warehouse.ids() == []
 
+    @pytest.mark.fault_row(3)
     def test_a_commit_that_did_not_arrive(
         self, warehouse: Warehouse, target: Target, staging: Staging
     ) -> None:
@@ -82,6 +85,7 @@ class FaultContract(TargetTests):
         target.load(at_epoch(request, 4))
         assert warehouse.ids() == list(range(23))
 
+    @pytest.mark.fault_row(3)
     def test_a_newer_run_was_faster_than_the_resolution(
         self, warehouse: Warehouse, target: Target, staging: Staging
     ) -> None:

@@ -169,6 +169,7 @@ class RefusalContract(TargetTests):
         assert warehouse.ids() == list(range(23))
         assert warehouse.execute("SELECT DISTINCT extra FROM analytics.orders") == [(7,)]
 
+    @pytest.mark.fault_row(23)
     def test_columns_that_do_not_fit(self, warehouse: Warehouse, staging: Staging) -> None:
         warehouse.execute("CREATE SCHEMA analytics")
         warehouse.execute(
@@ -189,6 +190,7 @@ class RefusalContract(TargetTests):
         }
         assert not warehouse.target(query_field=QueryField("gone")).check_columns(SCHEMA)[0].passed
 
+    @pytest.mark.fault_row(15)
     def test_a_value_too_great_for_the_column(self, warehouse: Warehouse, staging: Staging) -> None:
         warehouse.execute("CREATE SCHEMA analytics")
         warehouse.execute(

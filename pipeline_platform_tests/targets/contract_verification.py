@@ -41,6 +41,7 @@ class VerificationContract(TargetTests):
         "select", 'a"b', "x.y", "100%", "$1", "{table}", "new\nline", "größe 🎈", "A b'c",
     )  # fmt: skip
 
+    @pytest.mark.fault_row(19)
     def test_loss_over_and_within_tolerance(
         self, warehouse: Warehouse, target: Target, staging: Staging
     ) -> None:
@@ -97,6 +98,7 @@ class VerificationContract(TargetTests):
             target.load(swapped)
         assert warehouse.everything() == before
 
+    @pytest.mark.fault_row(19)
     def test_a_row_dropped_and_another_doubled(
         self, warehouse: Warehouse, target: Target, staging: Staging
     ) -> None:
@@ -116,6 +118,7 @@ class VerificationContract(TargetTests):
             target.load(staging.request(late, tolerance="50"))
         assert warehouse.ids() == []
 
+    @pytest.mark.fault_row(18)
     def test_missing_and_foreign_files(
         self, warehouse: Warehouse, target: Target, staging: Staging
     ) -> None:

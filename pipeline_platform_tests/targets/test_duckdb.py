@@ -98,6 +98,7 @@ class TestDuckDBTarget(TargetContract, BucketContract):
         assert warehouse.ids() == list(range(23))
 
     @pytest.mark.parametrize("point", ["load.after_insert", "load.after_commit"])
+    @pytest.mark.fault_row(1)
     def test_kill_9(
         self,
         point: str,

@@ -84,6 +84,7 @@ class TestPostgresTarget(TargetContract, BucketContract):
         assert "(_pipeline_window_start, _pipeline_name)" in listed
         assert "(created_at)" in listed
 
+    @pytest.mark.fault_row(19)
     def test_a_trigger_that_drops_rows(
         self, warehouse: PostgresDatabase, target: Target, staging: Staging
     ) -> None:
@@ -99,6 +100,7 @@ class TestPostgresTarget(TargetContract, BucketContract):
         result = target.load(staging.request(ROWS, tolerance="13.1"))
         assert (result.commit.stage_rows, result.commit.target_rows) == (23, 20)
 
+    @pytest.mark.fault_row(15)
     def test_a_text_with_nul(
         self, warehouse: PostgresDatabase, target: Target, staging: Staging
     ) -> None:
@@ -169,6 +171,7 @@ class TestPostgresTarget(TargetContract, BucketContract):
         assert warehouse.execute("SELECT count(*) FROM analytics.orders_window_commits") == [(1,)]
         assert warehouse.ids() == list(range(23))
 
+    @pytest.mark.fault_row(23)
     def test_says_what_the_role_may_not(
         self, warehouse: PostgresDatabase, target: Target, staging: Staging
     ) -> None:

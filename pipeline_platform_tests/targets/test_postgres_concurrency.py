@@ -107,6 +107,7 @@ def test_of_many_epochs_the_highest_stands(
         warehouse.execute("TRUNCATE analytics.orders, analytics.orders_window_commits")
 
 
+@pytest.mark.fault_row(4)
 def test_a_paused_load_is_refused_after_a_newer_one(
     warehouse: PostgresDatabase, target: Target, staging: Staging
 ) -> None:
@@ -198,6 +199,7 @@ def test_first_loads_of_overlapping_windows(
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.fault_row(3)
 def test_the_connection_breaks_during_the_commit(
     moment: str,
     warehouse: PostgresDatabase,
@@ -237,6 +239,7 @@ def test_the_connection_breaks_during_the_commit(
     ["load.after_fence", "load.after_delete", "load.after_insert", "load.after_verify",
      "load.before_commit"],
 )  # fmt: skip
+@pytest.mark.fault_row(24)
 def test_the_server_ends_the_session(
     point: str, warehouse: PostgresDatabase, target: Target, staging: Staging
 ) -> None:

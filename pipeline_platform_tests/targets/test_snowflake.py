@@ -15,9 +15,14 @@ import pytest
 from pipeline_platform.connections import snowflake as snowflake_connection
 from pipeline_platform.connections.snowflake import close_idle_connections
 from pipeline_platform.connections.snowflake_session import first_word
-from pipeline_platform.errors import DataError, TransientError, VerificationError
+from pipeline_platform.errors import (
+    DataError,
+    PipelineError,
+    TransientError,
+    VerificationError,
+)
 from pipeline_platform.fault_points import fault_hook
-from pipeline_platform.movement import LoadRequest, Manifest, TargetCounts, WindowSlice
+from pipeline_platform.movement import AttemptPath, LoadRequest, Manifest, TargetCounts, WindowSlice
 from pipeline_platform.targets import snowflake_load
 from pipeline_platform.targets.base import Target
 from pipeline_platform_tests.servers.snowflake import SnowflakeDatabase
@@ -52,6 +57,7 @@ class TestSnowflakeTarget(TargetContract):
     def assert_equal(self, warehouse: Warehouse, table: pa.Table) -> None:
         assert_equal(warehouse, table)
 
+    @pytest.mark.fault_row(15)
     def test_nanoseconds_are_never_dropped(self, warehouse: Warehouse, staging: Staging) -> None:
         """Snowflake keeps them; the test server has microseconds, and the sums notice it."""
         assert isinstance(warehouse, SnowflakeSchema)
@@ -108,6 +114,43 @@ class TestSnowflakeTarget(TargetContract):
         target.load(staging.request(rows_of(3, neighbour), epoch=2, window=neighbour))
         assert warehouse.load_tables() == []
 
+    def test_drops_the_load_tables_of_the_attempts_it_is_told(
+        self,
+        warehouse: SnowflakeSchema,
+        target: Target,
+        staging: Staging,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        neighbour = WindowSlice("orders", WINDOW.end, WINDOW.end + HOUR)
+        with monkeypatch.context() as dead:
+            dead.setattr(snowflake_load, "drop", lambda session, load: None)
+            target.load(staging.request(ROWS))
+            target.load(staging.request(ROWS, epoch=2))
+            target.load(staging.request(rows_of(3, neighbour), window=neighbour))
+        before = warehouse.everything()
+        assert len(warehouse.load_tables()) == 3
+        told = [AttemptPath(WINDOW, 1), AttemptPath(neighbour, 1), AttemptPath(neighbour, 7)]
+        assert target.drop_load_tables([*told, *told]) == 2
+        [left] = warehouse.load_tables()
+        assert left.endswith("_RUN2")
+        assert target.drop_load_tables(told) == 0
+        assert warehouse.everything() == before
+
+    def test_a_load_whose_table_is_dropped_changes_nothing(
+        self, warehouse: SnowflakeSchema, target: Target, staging: Staging
+    ) -> None:
+        target.load(staging.request(OTHER_ROWS))
+        before = warehouse.everything()[0]
+
+        def drop() -> None:
+            assert target.drop_load_tables([AttemptPath(WINDOW, 2)]) == 1
+
+        with fault_hook(stop_at("load.before_begin", drop)), pytest.raises(PipelineError):
+            target.load(staging.request(ROWS, epoch=2))
+        assert warehouse.everything()[0] == before
+        assert target.count(WINDOW) == TargetCounts(17, 17)
+
+    @pytest.mark.fault_row(19)
     def test_rows_that_copy_counts_otherwise_than_the_manifest(
         self, warehouse: SnowflakeSchema, target: Target, staging: Staging
     ) -> None:
@@ -125,6 +168,7 @@ class TestSnowflakeTarget(TargetContract):
 
     # The transaction
 
+    @pytest.mark.fault_row(20)
     def test_nothing_but_dml_is_in_the_transaction(
         self,
         warehouse: SnowflakeSchema,
@@ -189,6 +233,7 @@ class TestSnowflakeTarget(TargetContract):
         )
         assert [count for _, count in rows] == [1, 1, 1, 1]
 
+    @pytest.mark.fault_row(5)
     def test_one_window_from_several_runs_at_once(
         self, warehouse: SnowflakeSchema, target: Target, staging: Staging
     ) -> None:
@@ -278,6 +323,7 @@ class TestSnowflakeTarget(TargetContract):
         failed = [check.name for check in missing.check() if not check.passed]
         assert failed == ["target schema", "target table"]
 
+    @pytest.mark.fault_row(24)
     def test_a_server_that_is_down(self, warehouse: SnowflakeSchema) -> None:
         gone = warehouse.target(port=1, login_timeout_seconds=1, network_timeout_seconds=1)
         checks = gone.check()

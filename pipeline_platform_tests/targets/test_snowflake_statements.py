@@ -65,6 +65,7 @@ def test_a_thousand_files_to_a_statement(request_of_files: LoadRequest) -> None:
     assert sum(result.rows.values()) == 2_345
 
 
+@pytest.mark.fault_row(21)
 def test_copies_named_files_once_and_keeps_them(request_of_files: LoadRequest) -> None:
     session = recorded_session(copied)
     fill(session, many(request_of_files, 2), '"DB"."S"."BUCKET"')
@@ -88,6 +89,7 @@ def test_copies_named_files_once_and_keeps_them(request_of_files: LoadRequest) -
         {"file": "s3://bucket/stage/other.parquet"},
     ],
 )
+@pytest.mark.fault_row(19)
 def test_a_file_that_was_not_copied_whole(
     request_of_files: LoadRequest, changed: dict[str, Any]
 ) -> None:
@@ -142,6 +144,19 @@ def test_drops_older_load_tables_of_the_window_only() -> None:
         f'SHOW TABLES LIKE \'{prefix}%\' IN SCHEMA "DB"."ANALYTICS"',
         f'DROP TABLE IF EXISTS {SCHEMA_NAME}."{prefix}1"',
         f'DROP TABLE IF EXISTS {SCHEMA_NAME}."{prefix}2"',
+    ]
+
+
+def test_drops_load_tables_of_given_attempts_only() -> None:
+    prefix = LOAD.name.removesuffix("3")
+    shown = [f"{prefix}{epoch}" for epoch in ("1", "2", "3")] + ["ORDERS_LOAD_OF_MINE"]
+    session = recorded_session(lambda text: [{"name": n} for n in shown] if "SHOW" in text else [])
+    asked = [snowflake_load.load_table(SCHEMA_NAME, "orders", WINDOW, epoch) for epoch in (1, 3, 4)]
+    assert snowflake_load.drop_those(session, SCHEMA_NAME, "orders", asked) == 2
+    assert sent(session) == [
+        'SHOW TABLES LIKE \'ORDERS_LOAD_%\' IN SCHEMA "DB"."ANALYTICS"',
+        f'DROP TABLE IF EXISTS {SCHEMA_NAME}."{prefix}1"',
+        f'DROP TABLE IF EXISTS {SCHEMA_NAME}."{prefix}3"',
     ]
 
 
