@@ -14,6 +14,7 @@ from pipeline_platform.drive_table.store import (
     DriveStore,
 )
 from pipeline_platform.errors import ClaimLostError
+from pipeline_platform.record import RecordKey
 
 _LOG = logging.getLogger(__name__)
 
@@ -82,16 +83,59 @@ def heartbeat(
         pulse.lease_lasts(left)
     else:
         pulse.beat()
-    stop = threading.Event()
-    thread = threading.Thread(
-        target=_keep_beating, args=(pulse, stop, every_seconds), name="heartbeat", daemon=True
-    )
-    thread.start()
+    stop, thread = _start_beating(pulse, every_seconds)
     try:
         yield pulse
     finally:
         stop.set()
         thread.join()
+
+
+class WaitingClaims:
+    """Claims between two steps of a run in this process, which may wait for a pool's slot.
+
+    A claim is kept alive from `hold` until `take`. Where each step has a process of its own nothing
+    does that: such a step must begin before the lease ends.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[tuple[str, RecordKey], tuple[threading.Event, threading.Thread]] = {}
+
+    def hold(
+        self,
+        store: DriveStore,
+        claim: Claim,
+        *,
+        every_seconds: float = HEARTBEAT_SECONDS,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        """Extend the lease every `every_seconds`. The step that ended left at least half of it."""
+        pulse = Pulse(store, claim, lease_seconds)
+        pulse.lease_lasts(lease_seconds / 2)
+        stop, thread = _start_beating(pulse, every_seconds)
+        with self._lock:
+            self._held[claim.owner, claim.key] = stop, thread
+
+    def take(self, owner: str, key: RecordKey) -> None:
+        """The next step has begun and keeps the claim itself; nothing if none is held."""
+        with self._lock:
+            stop, thread = self._held.pop((owner, key), (None, None))
+        if stop is not None and thread is not None:
+            stop.set()
+            thread.join()
+
+
+WAITING_CLAIMS = WaitingClaims()
+
+
+def _start_beating(pulse: Pulse, every_seconds: float) -> tuple[threading.Event, threading.Thread]:
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=_keep_beating, args=(pulse, stop, every_seconds), name="heartbeat", daemon=True
+    )
+    thread.start()
+    return stop, thread
 
 
 def _keep_beating(pulse: Pulse, stop: threading.Event, every_seconds: float) -> None:

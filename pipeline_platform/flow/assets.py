@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline_platform.connections.duckdb_kept_open import duckdb_kept_open
+from pipeline_platform.drive_table.heartbeat import WAITING_CLAIMS
 from pipeline_platform.drive_table.io_manager import DRIVE_TABLE, DriveTableIOManager
 from pipeline_platform.drive_table.rows import json_safe
 from pipeline_platform.drive_table.store import DriveStore
@@ -22,6 +23,7 @@ from pipeline_platform.flow.step import (
     StepResult,
     perform,
 )
+from pipeline_platform.record import RecordKey
 from pipeline_platform.window import Window
 
 PIPELINE_TAG = "pipeline_platform/pipeline"
@@ -96,6 +98,7 @@ def _materialize(
     request = _request(context, pipeline, step, drive_table.held_wait_seconds)
     if request.first:
         _tag_run(context, pipeline, {"pipeline_platform/window": window.key})
+    WAITING_CLAIMS.take(request.run_id, RecordKey(pipeline.name, window.start, window.end))
     result = _performed(context, pipeline, step, window, drive_table.store, request)
     if isinstance(result, StepFailedError):
         # Raised here, outside of any handler: Dagster stores the texts of all causes, and a
@@ -123,6 +126,8 @@ def _materialize(
         metadata=_metadata(step, result.handover, result.metadata),
         check_results=[_check_result(key, check) for check in result.checks],
     )
+    if not request.last:
+        WAITING_CLAIMS.hold(drive_table.store, result.handover.claim)
 
 
 def _performed(

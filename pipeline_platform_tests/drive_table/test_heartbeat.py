@@ -10,7 +10,7 @@ import pytest
 
 from pipeline_platform.config.systems import DuckDBState
 from pipeline_platform.drive_table.duckdb import DuckDBStore
-from pipeline_platform.drive_table.heartbeat import heartbeat
+from pipeline_platform.drive_table.heartbeat import WaitingClaims, heartbeat
 from pipeline_platform.drive_table.store import LEASE_SECONDS, Claim
 from pipeline_platform.errors import ClaimLostError, TransientError
 from pipeline_platform_tests.drive_table.examples import a_record, claimed
@@ -122,3 +122,25 @@ def test_a_lease_that_ran_out_is_lost(store: FailingStore) -> None:
         with pytest.raises(ClaimLostError, match="could not be reached"):
             pulse.still_ours()
         until(lambda: not beating())
+
+
+def test_a_claim_that_waits_is_kept_until_the_next_step_takes_it(store: FailingStore) -> None:
+    claim = claimed(store, a_record(), lease_seconds=0.4)
+    waiting = WaitingClaims()
+    waiting.hold(store, claim, every_seconds=0.02, lease_seconds=0.4)
+    until(lambda: store.asked > 3)
+    time.sleep(0.4)
+    assert store.claim(a_record(), "run-2") is None
+    waiting.take("run-2", claim.key)
+    assert beating()
+    waiting.take("run-1", claim.key)
+    assert not beating()
+    waiting.take("run-1", claim.key)
+
+
+def test_a_claim_that_waits_in_vain_is_given_up(store: FailingStore) -> None:
+    """A run that fails elsewhere frees the window by another way; nothing beats on for it."""
+    claim = claimed(store, a_record())
+    WaitingClaims().hold(store, claim, every_seconds=0.02)
+    store.save(claim, None, None, release=True)
+    until(lambda: not beating())

@@ -1,5 +1,6 @@
 """What an asset of one's own gets that takes an asset of a pipeline as input."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +84,33 @@ def test_the_last_handover_gets_no_answer(tmp_path: Path, point: str, succeeds: 
         )  # fmt: skip
     assert reached > len(assets)
     assert result.success is succeeds
+
+
+def test_a_step_that_waits_for_its_turn_keeps_the_claim(tmp_path: Path) -> None:
+    """Between two steps there is a heartbeat; behind the last one, and after a failure, none."""
+    create_duckdb_orders(tmp_path / "source.duckdb", [DAY], ROWS)
+    duckdb_store(tmp_path)
+    pipeline = make_pipeline(duckdb_config(), tmp_path)
+    partitions = partitions_definition(pipeline.windows)
+    beating: list[bool] = []
+
+    def beats() -> bool:
+        return any(thread.name == "heartbeat" for thread in threading.enumerate())
+
+    @dg.asset(
+        partitions_def=partitions, deps=[["orders", "stage"]], op_tags={"dagster/priority": "10"}
+    )
+    def before_target() -> None:
+        beating.append(beats())
+
+    assets = [*build_assets(pipeline, partitions, NO_FILE), before_target]
+    state = {"type": "duckdb", "path": "warehouse.duckdb"}
+    manager = DriveTableIOManager(state=state, base_dir=str(tmp_path), held_wait_seconds=0)
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            assets, partition_key=KEY, instance=instance, resources={DRIVE_TABLE: manager}
+        )
+    steps = [event.step_key for event in result.get_step_success_events()]
+    assert steps.index("before_target") < steps.index("orders__target")
+    assert beating == [True]
+    assert not beats()
