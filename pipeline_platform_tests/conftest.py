@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import settings
 
+from pipeline_platform_tests.faults.rows import pytest_configure
 from pipeline_platform_tests.servers.elasticsearch import (
     ElasticsearchCluster,
     ElasticsearchServer,
@@ -29,11 +30,23 @@ from pipeline_platform_tests.servers.snowflake import SnowflakeDatabase, Snowfla
 from pipeline_platform_tests.servers.toxiproxy import Toxiproxy, toxiproxy_server
 from pipeline_platform_tests.servers.versitygw import s3_server as new_s3_server
 
-__all__ = ["pytest_runtest_makereport", "pytest_terminal_summary"]
+__all__ = ["pytest_configure", "pytest_runtest_makereport", "pytest_terminal_summary"]
 
 # The first example of a test may pay for an import; time is not what these tests are about.
 settings.register_profile("tests", deadline=None, database=None)
 settings.load_profile("tests")
+
+_LONG_STORY_SECONDS = 600
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long stories first: at the end they would run alone, while the other workers have ended."""
+    items.sort(key=_is_short)
+
+
+def _is_short(item: pytest.Item) -> bool:
+    limit = item.get_closest_marker("timeout")
+    return limit is None or limit.args[0] < _LONG_STORY_SECONDS
 
 
 @pytest.fixture(scope="session")

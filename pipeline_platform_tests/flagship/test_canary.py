@@ -120,6 +120,7 @@ SPOILS = {spoil.__name__: spoil for spoil in (wrong_passwords, wrong_keys, wrong
 
 
 @pytest.mark.parametrize("name", SPOILS)
+@pytest.mark.fault_row(26, on="elasticsearch snowflake s3")
 def test_a_failure_is_told_without_the_secret(
     stack: Stack,
     secured: dict[str, Any],
@@ -148,6 +149,7 @@ def test_a_failure_is_told_without_the_secret(
 
 
 @pytest.mark.parametrize("login", ["password", "API-key", "bearer-token"])
+@pytest.mark.fault_row(26, on="elasticsearch snowflake s3")
 def test_a_window_that_succeeds_tells_no_secret(
     stack: Stack,
     secured: dict[str, Any],

@@ -36,6 +36,7 @@ def asking() -> Iterator[Database]:
 
 
 @pytest.mark.parametrize("right", [True, False])
+@pytest.mark.fault_row(26)
 def test_neither_success_nor_failure_tells_it(
     stack: Stack, asking: Database, credentials: Credentials, told: Told, right: bool
 ) -> None:

@@ -131,6 +131,7 @@ def rejected_documents(stack: Stack, manifest: Mapping[str, Any]) -> dict[str, d
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.fault_row(14, on="elasticsearch")
 def test_every_value_arrives_or_its_document_is_rejected(hostile: Stack) -> None:
     tolerances = {"source_to_stage_tolerance_percent": 100}
     json_fields = as_json(hostile)

@@ -27,6 +27,7 @@ def page_sizes(proxy: HttpProxy) -> list[int]:
 @pytest.mark.parametrize(
     ("answer", "seconds"), [("429", 10.0), ("503", 1.0), ("circuit breaker", 1.0)]
 )
+@pytest.mark.fault_row(9, on="elasticsearch snowflake")
 def test_the_same_run_recovers(
     stack: Stack, elasticsearch_proxy: HttpProxy, answer: str, seconds: float
 ) -> None:
@@ -49,6 +50,7 @@ def test_the_same_run_recovers(
     assert min(page_sizes(proxy)) < max(page_sizes(proxy)) == 100
 
 
+@pytest.mark.fault_row(9, on="elasticsearch snowflake")
 def test_busy_for_longer_than_the_config_allows(
     stack: Stack, elasticsearch_proxy: HttpProxy
 ) -> None:

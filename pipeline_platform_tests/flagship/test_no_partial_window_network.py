@@ -31,6 +31,7 @@ def relay(stack: Stack, toxiproxy: Toxiproxy) -> Iterator[Relay]:
 
 
 @pytest.mark.parametrize("fault", REASONS)
+@pytest.mark.fault_row(24, on="elasticsearch")
 def test_nothing_of_a_broken_read_is_kept(
     stack: Stack, relay: Relay, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

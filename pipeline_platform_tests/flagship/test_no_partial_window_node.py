@@ -21,6 +21,7 @@ def split(stack: Stack, elasticsearch_cluster: ElasticsearchCluster) -> Stack:
     return replace(stack, server=elasticsearch_cluster, index=index, documents=[])
 
 
+@pytest.mark.fault_row(10, 11, on="elasticsearch")
 def test_killed_while_it_is_read_and_before(
     split: Stack, elasticsearch_cluster: ElasticsearchCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

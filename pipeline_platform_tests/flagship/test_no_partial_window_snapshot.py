@@ -35,6 +35,7 @@ def snapshots_lost(row: dict[str, Any]) -> int:
     return lost
 
 
+@pytest.mark.fault_row(11, on="elasticsearch snowflake")
 def test_deleted_by_somebody(stack: Stack, elasticsearch_proxy: HttpProxy) -> None:
     stack.add(2_000)
 
@@ -75,6 +76,7 @@ def test_deleted_again_and_again(
     require_whole(stack, stack.run(config))
 
 
+@pytest.mark.fault_row(11, on="elasticsearch snowflake")
 def test_expired(stack: Stack, elasticsearch_proxy: HttpProxy) -> None:
     stack.add(1_000)
     # Nodes of the tests look once a second for what expired, others once a minute.

@@ -109,6 +109,7 @@ class SourceContract(ABC):
         assert sum(sizes) == 25
         assert max(sizes) == 10
 
+    @pytest.mark.fault_row(12)
     def test_snapshot_does_not_see_later_writes(self) -> None:
         self.orders([START + TICK * n for n in range(30)])
         source = self.source(query_field="at", batch_rows=7, change_field="id")

@@ -132,6 +132,7 @@ class TestDuckDBSource(SqlSourceContract):
             "CAST('24:00:00' AS TIME)",
         ],
     )
+    @pytest.mark.fault_row(15)
     def test_values_without_an_exact_form_are_refused(self, expression: str) -> None:
         self.refused(expression)
 

@@ -144,6 +144,7 @@ class TestPostgresSource(SqlSourceContract):
             "'24:00'::time",
         ],
     )
+    @pytest.mark.fault_row(15)
     def test_values_without_an_exact_form_are_refused(self, expression: str) -> None:
         self.refused(expression)
 
@@ -202,6 +203,7 @@ class TestPostgresSource(SqlSourceContract):
             f"'2025-11-15 10:00Z'::timestamptz AS at FROM generate_series(1, {rows}) g"
         )
 
+    @pytest.mark.fault_row(24)
     def test_session_killed_half_way_is_transient(self) -> None:
         self.many()
         with pytest.raises(TransientError):
@@ -216,6 +218,7 @@ class TestPostgresSource(SqlSourceContract):
             )
             rows_of(snapshot)
 
+    @pytest.mark.fault_row(24)
     def test_statement_timeout_is_transient(self) -> None:
         self.many(1)
         self.execute("CREATE VIEW slow AS SELECT id, at, pg_sleep(id * 5) IS NULL AS z FROM orders")

@@ -78,6 +78,7 @@ class StageTests(ABC):
 class DamageContract(StageTests):
     """Part of `StageContract`."""
 
+    @pytest.mark.fault_row(18)
     def test_changed_files_are_refused(self, tmp_path: Path) -> None:
         stage = self.make_stage(tmp_path, rows_per_file=8)
         rejected = [RejectedRecord("id is NULL", "{}")]
@@ -97,6 +98,7 @@ class DamageContract(StageTests):
             self.overwrite(tmp_path, path, whole)
         stage.verify(manifest)
 
+    @pytest.mark.fault_row(18)
     def test_swapped_files_are_refused(self, tmp_path: Path) -> None:
         stage = self.make_stage(tmp_path, rows_per_file=8)
         manifest = self.write(stage)
@@ -119,6 +121,7 @@ class DamageContract(StageTests):
             with pytest.raises(VerificationError):
                 list(stage.scan(manifest))
 
+    @pytest.mark.fault_row(18)
     def test_no_damaged_manifest_is_whole(self, stage: Stage, tmp_path: Path) -> None:
         self.write(stage)
         path = f"{ATTEMPT.relative}/manifest.json"
@@ -133,6 +136,7 @@ class DamageContract(StageTests):
         self.overwrite(tmp_path, path, None)
         assert stage.open_manifest(ATTEMPT) is None
 
+    @pytest.mark.fault_row(18)
     def test_manifest_of_another_window_or_attempt_is_not_ours(
         self, stage: Stage, tmp_path: Path
     ) -> None:

@@ -161,6 +161,7 @@ def run(script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )  # fmt: skip
 
 
+@pytest.mark.fault_row(16)
 def test_full_disk_is_a_clear_error_without_a_manifest(tmp_path: Path) -> None:
     done = run(DISK_FULL, str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -172,6 +173,7 @@ def test_full_disk_is_a_clear_error_without_a_manifest(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.fault_row(1, 16)
 def test_killed_at_any_file_operation_it_is_whole_or_absent(tmp_path: Path) -> None:
     done = run(KILLED, str(tmp_path))
     codes = [int(line.split()[1]) for line in done.stdout.splitlines()]

@@ -74,6 +74,7 @@ FAULTS: dict[str, Callable[[Relay], Any]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.fault_row(17)
 def test_an_upload_that_breaks_off_leaves_nothing_visible(
     name: str, relay: Relay, s3_bucket: S3Bucket
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_fault_that_passes_is_not_noticed(name: str, relay: Relay, s3_bucket: 
 
 
 @pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.fault_row(17)
 def test_the_answer_to_the_end_of_an_upload_gets_lost(
     attempts: int, relay: Relay, s3_bucket: S3Bucket
 ) -> None:
@@ -114,6 +116,7 @@ def test_the_answer_to_the_end_of_an_upload_gets_lost(
     assert len(s3_bucket.get("stage/a/run1/file")) == PARTS * PART_BYTES
 
 
+@pytest.mark.fault_row(17)
 def test_the_end_of_an_upload_that_did_not_arrive(relay: Relay, s3_bucket: S3Bucket) -> None:
     """An object of an earlier upload under the same name is not taken for this one's."""
     s3_bucket.put("stage/a/run1/file", bytes(PARTS * PART_BYTES))
@@ -128,6 +131,7 @@ def test_the_end_of_an_upload_that_did_not_arrive(relay: Relay, s3_bucket: S3Buc
     assert unfinished(s3_bucket) == []
 
 
+@pytest.mark.fault_row(17)
 def test_the_answer_to_a_manifest_gets_lost(relay: Relay, s3_bucket: S3Bucket) -> None:
     """The second try finds the first one's object: 412 on one's own manifest is success."""
     stage = stage_in(s3_bucket, **through(relay, max_attempts=3))
@@ -172,6 +176,7 @@ def test_reading_gives_all_or_an_error(name: str, relay: Relay, s3_bucket: S3Buc
         assert len(tries) > 5
 
 
+@pytest.mark.fault_row(24)
 def test_a_slow_link_is_no_failure(relay: Relay, s3_bucket: S3Bucket) -> None:
     """Timeouts count from byte to byte: a part may take longer than any of them."""
     settings = through(relay, max_attempts=1, read_timeout_seconds=3)
@@ -189,6 +194,7 @@ def test_a_slow_link_is_no_failure(relay: Relay, s3_bucket: S3Bucket) -> None:
     assert time.monotonic() - began > settings["connect_timeout_seconds"]
 
 
+@pytest.mark.fault_row(24)
 def test_a_link_that_is_too_slow_is_a_failure(relay: Relay, s3_bucket: S3Bucket) -> None:
     """Row 24: bytes that trickle in keep every timeout from byte to byte."""
     settings = through(relay, max_attempts=1, read_timeout_seconds=0.1)
@@ -210,6 +216,7 @@ def test_a_link_that_is_too_slow_is_a_failure(relay: Relay, s3_bucket: S3Bucket)
 @pytest.mark.parametrize(
     ("status", "code"), [(503, "SlowDown"), (500, "InternalError"), (409, "OperationAborted")]
 )
+@pytest.mark.fault_row(17)
 def test_a_busy_service(status: int, code: str, busy: BusyService, s3_bucket: S3Bucket) -> None:
     storage = storage_in(s3_bucket, endpoint_url=busy.url, max_attempts=2)
     busy.status, busy.code = status, code

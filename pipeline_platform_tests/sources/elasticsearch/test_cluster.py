@@ -32,6 +32,7 @@ def source_of(orders: Documents, **settings: Any) -> ElasticsearchSource:
     return orders.source(**{"busy_timeout_seconds": 1, "request_timeout_seconds": 10, **settings})
 
 
+@pytest.mark.fault_row(10)
 def test_node_killed_before_the_read(
     elasticsearch_cluster: ElasticsearchCluster, orders: Documents
 ) -> None:
@@ -47,6 +48,7 @@ def test_node_killed_before_the_read(
     assert ids_of(source_of(orders, busy_timeout_seconds=30)) == list(range(ROWS))
 
 
+@pytest.mark.fault_row(10, 11)
 def test_node_killed_during_the_read(
     elasticsearch_cluster: ElasticsearchCluster, orders: Documents
 ) -> None:

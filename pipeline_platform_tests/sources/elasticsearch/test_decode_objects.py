@@ -117,6 +117,7 @@ def test_literal_dots(way: str) -> None:
 
 @WAYS
 @pytest.mark.parametrize("objects", ["json", "flatten"])
+@pytest.mark.fault_row(14)
 def test_unknown_fields_are_refused_unless_empty(way: str, objects: str) -> None:
     page = decoder({"k": {"type": "keyword"}}, objects=objects)
     for _ in range(3):

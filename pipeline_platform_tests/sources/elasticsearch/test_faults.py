@@ -102,6 +102,7 @@ def nothing_staged(source: ElasticsearchSource, folder: Path, reason: str) -> Pi
 
 
 @pytest.mark.parametrize("fault", ["refuse 429", "refuse 503", "break_circuit"])
+@pytest.mark.fault_row(9)
 def test_busy_cluster_is_waited_for_with_smaller_pages(
     source: ElasticsearchSource, elasticsearch_proxy: HttpProxy, fault: str
 ) -> None:
@@ -114,6 +115,7 @@ def test_busy_cluster_is_waited_for_with_smaller_pages(
     assert min(sizes[biggest:]) < 300
 
 
+@pytest.mark.fault_row(9)
 def test_429_for_seconds_from_the_first_request_on(
     source: ElasticsearchSource, elasticsearch_proxy: HttpProxy
 ) -> None:
@@ -122,6 +124,7 @@ def test_429_for_seconds_from_the_first_request_on(
         assert sorted(rows_of(snapshot)) == ALL
 
 
+@pytest.mark.fault_row(9)
 def test_patience_with_a_busy_cluster_ends(
     documents: Documents, elasticsearch_proxy: HttpProxy, tmp_path: Path
 ) -> None:
@@ -134,6 +137,7 @@ def test_patience_with_a_busy_cluster_ends(
 
 
 @pytest.mark.parametrize("fault", ["cut_body 5000", "corrupt"])
+@pytest.mark.fault_row(14)
 def test_page_that_comes_damaged_is_asked_for_again(
     source: ElasticsearchSource, elasticsearch_proxy: HttpProxy, fault: str
 ) -> None:
@@ -143,6 +147,7 @@ def test_page_that_comes_damaged_is_asked_for_again(
 
 
 @pytest.mark.parametrize("fault", ["cut_body 5000", "corrupt"])
+@pytest.mark.fault_row(14)
 def test_pages_that_always_come_damaged_stage_nothing(
     source: ElasticsearchSource, elasticsearch_proxy: HttpProxy, tmp_path: Path, fault: str
 ) -> None:
@@ -163,6 +168,7 @@ PARTIAL = {
 
 
 @pytest.mark.parametrize("what", PARTIAL)
+@pytest.mark.fault_row(10)
 def test_partial_answers_are_errors_for_pages_and_counts(
     source: ElasticsearchSource, elasticsearch_proxy: HttpProxy, tmp_path: Path, what: str
 ) -> None:
@@ -212,6 +218,7 @@ def test_pages_wait_for_a_reader_that_is_slow(
     assert sorted(first.rows.column("id").to_pylist() + rest) == ALL
 
 
+@pytest.mark.fault_row(24)
 def test_server_that_hangs_is_left_in_time(
     documents: Documents, elasticsearch_proxy: HttpProxy, tmp_path: Path
 ) -> None:
@@ -248,6 +255,7 @@ def lost(documents: Documents, proxy: HttpProxy, times: int | None = None) -> It
     proxy.heal()
 
 
+@pytest.mark.fault_row(11)
 def test_point_in_time_that_is_deleted_is_a_lost_snapshot(
     documents: Documents,
     source: ElasticsearchSource,
@@ -259,6 +267,7 @@ def test_point_in_time_that_is_deleted_is_a_lost_snapshot(
     assert isinstance(error, SnapshotLostError)
 
 
+@pytest.mark.fault_row(11)
 def test_point_in_time_that_expires_is_a_lost_snapshot(
     documents: Documents, elasticsearch_proxy: HttpProxy, tmp_path: Path
 ) -> None:
@@ -282,6 +291,7 @@ def relay(toxiproxy: Toxiproxy, documents: Documents) -> Iterator[Relay]:
 
 
 @pytest.mark.parametrize("fault", ["hang", "reset", "cut_after", "down"])
+@pytest.mark.fault_row(24)
 def test_network_that_breaks_while_pages_are_read_stages_nothing(
     documents: Documents, relay: Relay, tmp_path: Path, fault: str
 ) -> None:

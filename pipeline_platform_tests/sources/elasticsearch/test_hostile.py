@@ -67,6 +67,7 @@ def staged_rows(batches: list[SourceBatch], names: dict[str, str]) -> dict[str, 
     [(MAPPING, "json"), (MAPPING, "flatten"), (STRICT_MAPPING, "json")],
     ids=["json", "flatten", "strict"],
 )
+@pytest.mark.fault_row(14)
 def test_every_value_is_in_a_row_or_its_document_is_rejected(
     documents: Documents, mapping: dict[str, Any], objects: str
 ) -> None:

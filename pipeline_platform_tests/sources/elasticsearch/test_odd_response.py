@@ -106,6 +106,7 @@ def test_a_hit_without_source_stays_without() -> None:
 
 
 @pytest.mark.parametrize("source", [rb'{"k":"\ud800"}', b'{"k":1/* } */}'])
+@pytest.mark.fault_row(14)
 def test_a_cut_answer_is_an_error(source: bytes) -> None:
     whole = answer(source, b'{"k":"x"}')
     assert len(search_response(whole).hits.hits) == 2

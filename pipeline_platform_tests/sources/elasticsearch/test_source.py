@@ -123,6 +123,7 @@ def test_a_document_at_a_boundary_is_in_exactly_one_of_two_windows(
     assert (ids_of(source, WINDOW), ids_of(source, NEXT)) == ([0], [1])
 
 
+@pytest.mark.fault_row(13)
 def test_ten_thousand_documents_with_one_timestamp_are_in_one_window(documents: Documents) -> None:
     documents.create("orders", ORDERS, shards=3)
     documents.insert("orders", [(n, WINDOW.end) for n in range(10_001)])
@@ -132,6 +133,7 @@ def test_ten_thousand_documents_with_one_timestamp_are_in_one_window(documents: 
         assert ids_of(source, WINDOW) == []
 
 
+@pytest.mark.fault_row(13)
 def test_uneven_slices_are_read_to_their_ends(documents: Documents) -> None:
     index = documents.create("orders", ORDERS, shards=4)
     documents.server.client().bulk(
@@ -149,6 +151,7 @@ def test_uneven_slices_are_read_to_their_ends(documents: Documents) -> None:
         assert ids_of(documents.source(slices=slices, batch_rows=70)) == list(range(3_000))
 
 
+@pytest.mark.fault_row(13)
 def test_pages_follow_the_bytes_of_documents(documents: Documents) -> None:
     documents.create("orders", {**ORDERS, "note": {"type": "keyword", "index": False}})
     documents.insert("orders", [(n, START, "x" * 10_000) for n in range(300)])

@@ -59,6 +59,7 @@ def target_ids(folder: Path) -> list[int]:
         ]
 
 
+@pytest.mark.fault_row(11)
 def test_lost_point_in_time_is_replaced_in_the_same_run(
     documents: Documents,
     pipeline: Pipeline,
