@@ -160,6 +160,7 @@ def test_a_source_that_fails_twice_and_heals(shop: Shop) -> None:
     assert all((later[2] - row[2]).total_seconds() >= 1 for row, later in pairwise(runs))
 
 
+@pytest.mark.fault_row(7, on="postgres")
 def test_ctrl_c_frees_the_window_and_is_not_retried(shop: Shop) -> None:
     window = "2024-03-10-07:30"
     with shop.database.connect() as holder, holder.transaction():

@@ -11,6 +11,8 @@ from pipeline_platform.flow.step import StepFailedError
 from pipeline_platform_tests.corruption.conftest import AFTER_STAGING, WHILE_LOADING, Place
 from pipeline_platform_tests.corruption.plants import LOUD, SILENT
 
+pytestmark = pytest.mark.fault_row(18, on="local")
+
 
 def require_refused(place: Place, key: str, number: int, failed: StepFailedError) -> None:
     """The run's data were refused and the target shows what it did before; the next run heals."""

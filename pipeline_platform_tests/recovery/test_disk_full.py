@@ -76,6 +76,7 @@ def require_right(database: Database) -> None:
         ).fetchall() == [("COMPLETED", "PASS", ROWS)]
 
 
+@pytest.mark.fault_row(16, on="local")
 @pytest.mark.skipif(
     refused([*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]),
     reason="this system lets nobody mount a disk of their own; the next test needs none",
@@ -108,6 +109,7 @@ def test_no_space_is_left(tmp_path: Path, postgres: Database) -> None:
     require_right(postgres)
 
 
+@pytest.mark.fault_row(16, on="local")
 def test_a_file_that_may_not_grow(tmp_path: Path, postgres: Database) -> None:
     """The same by a limit of the process, where a disk of one's own cannot be mounted."""
     pipelines.create_postgres_orders(postgres, [DAY], ROWS)
