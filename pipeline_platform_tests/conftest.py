@@ -3,6 +3,7 @@
 Each test gets a database, an index or a bucket of its own.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -31,6 +32,10 @@ from pipeline_platform_tests.servers.toxiproxy import Toxiproxy, toxiproxy_serve
 from pipeline_platform_tests.servers.versitygw import s3_server as new_s3_server
 
 __all__ = ["pytest_configure", "pytest_runtest_makereport", "pytest_terminal_summary"]
+
+# Runs of tests are nobody's business, and leave nothing in the folder that make names.
+os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
+os.environ.pop("DAGSTER_HOME", None)
 
 # The first example of a test may pay for an import; time is not what these tests are about.
 settings.register_profile("tests", deadline=None, database=None)

@@ -41,32 +41,31 @@ def at(how: How, number: int) -> Fault:
     return Fault(how, number - 1)
 
 
-def at_each_point(pair_of: PairOf, how: How, first: int) -> Iterator[Result]:
-    """N = 1, 2, ... until a run is through before its N-th point; the pairs take turns."""
-    names = cycle(QUICK_PAIRS[first:] + QUICK_PAIRS[:first])
+def at_each_point(pair_of: PairOf) -> Iterator[tuple[How, Result]]:
+    """N = 1, 2, ... until a run is through before its N-th point; pairs and faults take turns."""
     for number in count(1):
-        pair = pair_of(next(names))
+        pair = pair_of(QUICK_PAIRS[number % len(QUICK_PAIRS)])
+        how: How = "kill" if (number + number // len(QUICK_PAIRS)) % 2 else "raise"
         result = case(pair, "fresh", at(how, number), seed=number)
         if result.missed:
             assert number > FEWEST_POINTS
             break
-        yield result
+        yield how, result
     for name in QUICK_PAIRS:
         pair = pair_of(name)
         assert not pair.look(list(pair.oracle), all_of=True)
 
 
-@pytest.mark.parametrize(("how", "first"), [("kill", 0), ("raise", 2)])
-def test_each_point_of_a_first_load(pair_of: PairOf, how: How, first: int) -> None:
+def test_each_point_of_a_first_load(pair_of: PairOf) -> None:
     seen = set()
-    for result in at_each_point(pair_of, how, first):
+    for how, result in at_each_point(pair_of):
         assert result.injected == 1
         assert result.killed == (how == "kill")
         seen |= set(result.fired)
     # The pairs do not count alike: a point may lie between one's N and the next one's N + 1.
     for point in points_of("claim", "save", "stage", "load", "audit") - seen:
         if not point.endswith("_resolve"):
-            missed = case(pair_of(QUICK_PAIRS[first]), "fresh", Fault(how, 0, point))
+            missed = case(pair_of(QUICK_PAIRS[0]), "fresh", Fault("kill", 0, point))
             assert missed.fired[point] == 1
 
 

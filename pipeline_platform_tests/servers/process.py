@@ -96,8 +96,8 @@ class ServerProcess:
         self._end(signal.SIGKILL)
 
     def remove(self) -> None:
-        """Stop, and remove the folder."""
-        self.stop()
+        """SIGKILL, and remove the folder: a server need not tidy up what goes anyway."""
+        self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def log(self) -> str:

@@ -17,13 +17,15 @@ from pipeline_platform_tests.ui.dagster_ui import WIDE, DagsterUI
 from pipeline_platform_tests.ui.flights_project import flights_project
 
 
-@pytest.fixture(scope="session")
+# Not longer than the module: Playwright keeps an event loop running in this thread, in which no
+# Dagster run could start its own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with or_left_out(chromium()) as browser:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def project(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterProject]:
     with flights_project(tmp_path_factory.mktemp("flights") / "clone") as project:
         yield project
