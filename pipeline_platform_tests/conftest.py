@@ -33,8 +33,7 @@ from pipeline_platform_tests.servers.versitygw import s3_server as new_s3_server
 
 __all__ = ["pytest_configure", "pytest_runtest_makereport", "pytest_terminal_summary"]
 
-# Runs of tests are nobody's business, and leave nothing in the folder that make names.
-os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
+# The one that make names is the user's.
 os.environ.pop("DAGSTER_HOME", None)
 
 # The first example of a test may pay for an import; time is not what these tests are about.
