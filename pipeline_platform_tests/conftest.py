@@ -6,6 +6,7 @@ Each test gets a database, an index or a bucket of its own.
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 
 import pytest
 from hypothesis import settings
@@ -43,14 +44,26 @@ settings.load_profile("tests")
 _LONG_STORY_SECONDS = 600
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long stories first: at the end they would run alone, while the other workers have ended."""
-    items.sort(key=_is_short)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long stories come first, a fair part of their modules in each worker's share of the tests:
+    at the end one would run alone, while the other workers have ended."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    modules: dict[str, list[pytest.Item]] = {}
+    for item in filter(_is_long, items):
+        modules.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    stories = list(modules.values())
+    others = iter([item for item in items if not _is_long(item)])
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        share = (len(items) - len(ordered)) // (workers - worker)
+        first = [item for module in stories[worker::workers] for item in module]
+        ordered += [*first, *islice(others, max(share - len(first), 0))]
+    items[:] = [*ordered, *others]
 
 
-def _is_short(item: pytest.Item) -> bool:
+def _is_long(item: pytest.Item) -> bool:
     limit = item.get_closest_marker("timeout")
-    return limit is None or limit.args[0] < _LONG_STORY_SECONDS
+    return limit is not None and limit.args[0] >= _LONG_STORY_SECONDS
 
 
 @pytest.fixture(scope="session")
