@@ -1,10 +1,11 @@
 """Asset `cleaning`: remove superseded attempts and old staged windows that have a good audit."""
 
 from datetime import datetime, timedelta
+from functools import partial
 
 from pipeline_platform.execution import Phase
 from pipeline_platform.flow.audit import PASS
-from pipeline_platform.flow.leftovers import superseded_attempts
+from pipeline_platform.flow.leftovers import begun_of, superseded_attempts
 from pipeline_platform.flow.phase import PhaseFailedError, phase, skip_phase
 from pipeline_platform.flow.run import WindowRun
 from pipeline_platform.movement import Manifest, WindowSlice
@@ -48,9 +49,9 @@ def clean_stage_location(run: WindowRun) -> None:
     settings = run.pipeline.config.phases.stage_cleaning
     with phase(run, name) as details:
         now = run.clock.now()
-        begun = {row.epoch: row.pipeline_start_timestamp for row in run.runs}
+        begun = partial(begun_of, run, run.slice)
         grace = timedelta(hours=settings.superseded_grace_hours)
-        superseded = superseded_attempts(run.pipeline, run.slice, lambda: begun, now - grace)
+        superseded = superseded_attempts(run.pipeline, run.slice, begun, now - grace)
         run.still_ours()
         removed = sum(run.pipeline.stage.delete(attempt) for attempt in superseded)
         old = _audited_before(run, now - timedelta(days=settings.delete_after_days))

@@ -80,14 +80,15 @@ def _remove_attempts(
     chosen = random.sample(sorted(others, key=str), min(len(others), MOST_OTHER_WINDOWS))
     for window in (run.slice, *chosen):
         run.still_ours()
-        begun = partial(_begun, run, window)
+        begun = partial(begun_of, run, window)
         for attempt in superseded_attempts(run.pipeline, window, begun, before):
             run.still_ours()
             counts["files_removed"] += run.pipeline.stage.delete(attempt)
             counts["stale_attempts_removed"] += 1
 
 
-def _begun(run: WindowRun, window: WindowSlice) -> Begun:
+def begun_of(run: WindowRun, window: WindowSlice) -> Begun:
+    """When the runs of a window began (UTC), by epoch; of the run's own window without a look."""
     runs = run.runs
     if window != run.slice:
         runs = run.store.look_up(RecordKey(window.pipeline_name, window.start, window.end)).runs

@@ -1,6 +1,6 @@
 """What dead runs leave behind goes after the grace: attempt paths of this window and of others."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +25,7 @@ from pipeline_platform_tests.pipelines import (
 )
 from pipeline_platform_tests.servers.snowflake import SnowflakeDatabase
 from pipeline_platform_tests.targets.snowflake_schema import SnowflakeSchema
+from pipeline_platform_tests.targets.warehouse import stop_at
 
 # What no database has a part in.
 on_one_kind = pytest.mark.parametrize("world", ["postgres"], indirect=True)
@@ -47,17 +48,6 @@ def dies_at(world: World, point: str) -> Iterator[None]:
     with pytest.raises(DiedError), fault_hook(hook):
         yield
     expire_lease(world)
-
-
-def once_at(point: str, action: Callable[[], None]) -> Callable[[str], None]:
-    pending = [point]
-
-    def hook(name: str) -> None:
-        if pending == [name]:
-            pending.clear()
-            action()
-
-    return hook
 
 
 def handled(row: Any) -> dict[str, Any]:
@@ -137,7 +127,7 @@ def test_a_worker_that_still_stages_a_removed_attempt_changes_nothing(world: Wor
         assert (row.pipeline_status, removed(row)) == ("SUCCESS", (1, 0))
         assert attempts(world, KEY) == ["run2"]
 
-    hook = once_at("stage.before_manifest", meanwhile)
+    hook = stop_at("stage.before_manifest", meanwhile)
     with fault_hook(hook), pytest.raises(StepFailedError):
         run_window(hasty, world.store, KEY, run_id="paused")
     committed = world.at_target("SELECT epoch, target_rows FROM analytics.orders_window_commits")
@@ -159,7 +149,7 @@ def test_a_worker_that_still_loads_a_removed_attempt_changes_nothing(world: Worl
         assert removed(run_window(hasty, world.store, KEY, force=True)) == (1, 0)
         assert attempts(world, KEY) == ["run2", "run3"]
 
-    hook = once_at("load.before_begin", meanwhile)
+    hook = stop_at("load.before_begin", meanwhile)
     with fault_hook(hook), pytest.raises(StepFailedError):
         run_window(hasty, world.store, KEY, run_id="paused")
     assert len(world.rows()) == ROWS - 2
