@@ -1,5 +1,6 @@
 """Windowed data pipelines as Dagster assets: exactly once, counted, resumable."""
 
 from pipeline_platform.component import DriveTable, WindowedPipeline
+from pipeline_platform.loading import load_defs_folder
 
-__all__ = ["DriveTable", "WindowedPipeline"]
+__all__ = ["DriveTable", "WindowedPipeline", "load_defs_folder"]

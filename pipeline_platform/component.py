@@ -165,8 +165,11 @@ class DriveTable(dg.Component):
         )
 
     @classmethod
-    def require_one(cls, context: dg.ComponentLoadContext) -> None:
-        """ConfigurationError unless the project has one; Dagster would name a resource instead."""
+    def require_one(cls, context: dg.ComponentLoadContext) -> "DriveTable":
+        """The one that the project has.
+
+        ConfigurationError if it has none, or more; Dagster would name a resource instead.
+        """
         found = context.component_tree.get_all_components(of_type=cls)
         if not found:
             raise ConfigurationError(
@@ -178,3 +181,4 @@ class DriveTable(dg.Component):
                 f"{context.project_root} has {len(found)} drive tables, its pipelines need one.",
                 hint="Remove all but one component of type pipeline_platform.DriveTable.",
             )
+        return found[0]

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from pipeline_platform.loading import load_defs_folder
+
 
 @dg.definitions
 def defs() -> dg.Definitions:
@@ -12,6 +14,6 @@ def defs() -> dg.Definitions:
     A process per step would cost seconds of start-up a step; correctness does not depend on it.
     """
     return dg.Definitions.merge(
-        dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
+        load_defs_folder(Path(__file__).parent),
         dg.Definitions(executor=dg.in_process_executor),
     )

@@ -56,9 +56,10 @@ def validate_project(project: Project, *, connect: bool) -> Iterator[Finding]:
     if failed:
         return
     try:
-        names = ", ".join(sorted(project.pipelines)) or "none"
+        _ = project.definitions
         for name in project.pipelines:
             project.job(name)
+        names = ", ".join(sorted(project.pipelines)) or "none"
         yield Finding(shown_path(project.root), True, f"Dagster loads the pipelines: {names}")
         if connect:
             yield Finding(project.store.name, True, project.store.check())

@@ -16,13 +16,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sources", "stages", "targets", "drive_table"),
     ("flow",),
     ("partitions", "automation"),
-    ("scaffold", "component", "__init__"),
+    ("scaffold", "component", "loading", "__init__"),
     ("definitions", "project", "runner", "validation", "backfill", "report", "cli",
      "verify_snowflake"),
 )  # fmt: skip
 MAY_IMPORT_DAGSTER = (
     "flow", "drive_table.io_manager", "component", "partitions", "automation", "scaffold",
-    "definitions",
+    "definitions", "loading",
     "defs", "project", "runner", "cli",
 )  # fmt: skip
 PURE = LAYERS[0]

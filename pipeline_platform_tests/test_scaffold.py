@@ -250,7 +250,8 @@ def test_a_project_without_a_drive_table_says_how_to_make_one(
     (new.defs / "drive_table/defs.yaml").unlink()
     (new.defs / "drive_table").rmdir()
     found = find_project(tmp_path)
-    with pytest.raises(ConfigurationError, match="has no drive table") as caught:
-        _ = found.pipelines
     command = "dg scaffold defs pipeline_platform.DriveTable drive_table"
-    assert command in str(caught.value)
+    for use in (lambda: found.job("orders"), lambda: found.store):
+        with pytest.raises(ConfigurationError, match="has no drive table") as caught:
+            use()
+        assert command in str(caught.value)

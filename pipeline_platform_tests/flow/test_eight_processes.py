@@ -22,12 +22,13 @@ DEFINITIONS = """\
 from pathlib import Path
 
 import dagster as dg
+from pipeline_platform import load_defs_folder
 
 
 @dg.definitions
 def defs():
     return dg.Definitions.merge(
-        dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
+        load_defs_folder(Path(__file__).parent),
         dg.Definitions(executor=dg.in_process_executor),
     )
 """
