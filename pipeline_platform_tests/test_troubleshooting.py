@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-import dagster as dg
 import pytest
 
 from pipeline_platform_tests.documents import DOCUMENTS
@@ -73,12 +72,3 @@ def test_a_message_that_is_nowhere_would_be_found() -> None:
     assert not is_said("The window 2025-11-15 is ripe at noon.")
     assert not is_said("The window 2025-11-15 is ready at noon, 2h after its start.")
     assert not is_said("Another run holds the window.")
-
-
-def test_what_dagster_says_without_a_drive_table() -> None:
-    @dg.asset(key=["orders", "source"], required_resource_keys={"drive_table"})
-    def source() -> None: ...
-
-    [quoted] = GUIDE.blocks("log")
-    with pytest.raises(dg.DagsterInvalidDefinitionError, match=re.escape(quoted.strip())):
-        dg.materialize([source])
