@@ -24,10 +24,15 @@ def copy_work_tree(folder: Path) -> Path:
 
 
 def clean_environment(**more: str) -> Mapping[str, str]:
-    """This process's environment without what would lead a command back to this checkout."""
-    leading_back = ("DAGSTER_HOME", "VIRTUAL_ENV", "PYTHONPATH", "UV_PROJECT_ENVIRONMENT",
-                    "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTEST_XDIST_WORKER")  # fmt: skip
-    kept = {name: value for name, value in os.environ.items() if name not in leading_back}
+    """This process's environment without what would lead a command back to this checkout.
+
+    Python may keep what it compiled: else every process of an environment that a test installs
+    compiles Dagster anew, which takes seconds.
+    """
+    left_out = ("DAGSTER_HOME", "VIRTUAL_ENV", "PYTHONPATH", "UV_PROJECT_ENVIRONMENT",
+                "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTEST_XDIST_WORKER",
+                "PYTHONDONTWRITEBYTECODE")  # fmt: skip
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
     return {**kept, **more}
 
 

@@ -56,7 +56,8 @@ MATRIX: dict[int, FaultRow] = {
     ),
     7: FaultRow(
         "SIGTERM, or a run cancelled in Dagster",
-        "interrupts while a window is read and while it is loaded",
+        "interrupts while a window is read and while it is loaded; a run of the daemon is "
+        "cancelled as in the UI, the worker of another gets SIGTERM",
         ("postgres", "duckdb"),
     ),
     8: FaultRow(

@@ -33,10 +33,11 @@ ROWS = 100
 GATED_ROW = 150
 HEALING, HOPELESS, KILLED = "healing", "hopeless", "killed"
 ORPHANED, FROZEN, UNTOLD, UNSEEN = "orphaned", "frozen", "untold", "unseen"
-NAMES = (HEALING, HOPELESS, KILLED, ORPHANED, FROZEN, UNTOLD, UNSEEN)
-# These read through the gate; the load of KILLED goes through one.
-GATED_SOURCES = (ORPHANED, FROZEN, UNTOLD, UNSEEN)
-GATED = (KILLED, *GATED_SOURCES)
+CANCELLED, TERMINATED = "cancelled", "terminated"
+NAMES = (HEALING, HOPELESS, KILLED, ORPHANED, FROZEN, UNTOLD, UNSEEN, CANCELLED, TERMINATED)
+# These read through the gate; the loads of KILLED and CANCELLED go through one.
+GATED_SOURCES = (ORPHANED, FROZEN, UNTOLD, UNSEEN, TERMINATED)
+GATED = (KILLED, CANCELLED, *GATED_SOURCES)
 FAILURES = {HEALING: 3, HOPELESS: 1_000}
 RETRIES: Mapping[str, Mapping[str, Any]] = {
     HEALING: {"max_retries": 3, "backoff_strategy": "exponential", "backoff_seconds": 1},
@@ -185,6 +186,14 @@ class Place:
         params = {"selector": job, "mode": "default", "executionMetadata": {"tags": tags}}
         launched = self.project.graphql(query, params=params)["launchRun"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
+
+    def cancel(self, name: str) -> None:
+        """What `Terminate` in the UI does to the run of the pipeline that is under way."""
+        [run] = [run for run in self.runs(name) if run.status == "STARTED"]
+        query = """mutation($id: String!) {
+            terminateRun(runId: $id, terminatePolicy: SAFE_TERMINATE) { __typename } }"""
+        ended = self.project.graphql(query, id=run.run_id)["terminateRun"]
+        assert ended["__typename"] == "TerminateRunSuccess", ended
 
     def runs(self, name: str) -> list[dagster_graphql.Run]:
         """Dagster's runs of the pipeline, oldest first."""

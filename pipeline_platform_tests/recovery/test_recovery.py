@@ -13,14 +13,17 @@ from itertools import pairwise
 import pytest
 
 from pipeline_platform.automation.lease_sweep import LEASE_SWEEP
+from pipeline_platform.execution import ExecutionRow, Phase
 from pipeline_platform.flow.stale import DIED
 from pipeline_platform_tests.recovery.place import (
+    CANCELLED,
     DAY,
     FROZEN,
     HEALING,
     HOPELESS,
     KILLED,
     ORPHANED,
+    TERMINATED,
     UNSEEN,
     UNTOLD,
     Place,
@@ -32,7 +35,7 @@ from pipeline_platform_tests.recovery.place import (
 from pipeline_platform_tests.servers import dagster_graphql
 from pipeline_platform_tests.servers.toxiproxy import Relay
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.fault_row(4, 8, 22, on="postgres")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.fault_row(4, 7, 8, 22, on="postgres")]
 # From a lease's end to the row that says so.
 CLOSED_SECONDS = 120.0
 
@@ -76,6 +79,39 @@ def test_a_host_that_sleeps_past_its_lease(place: Place, zombie: int) -> None:
     assert place.rows("SELECT * FROM analytics.frozen") == loaded
     place.wait_until_right(FROZEN)
     assert [run.status for run in place.runs(FROZEN)] == ["FAILURE", "SUCCESS"]
+
+
+def test_a_run_that_is_cancelled_in_the_ui(place: Place) -> None:
+    """It is not tried again by itself; whoever runs the window again need not wait for a lease."""
+    place.wait_at_gate(CANCELLED)
+    place.cancel(CANCELLED)
+    place.open_gate(CANCELLED)
+    stopped = place.wait_for_row(CANCELLED, "FAILED")
+    _require_interrupted(place, stopped, "stage_to_target_transfer")
+    place.project.wait_until(
+        "Dagster says so", lambda: place.runs(CANCELLED)[-1].status == "CANCELED", 60
+    )
+    place.launch(CANCELLED)
+    place.wait_until_right(CANCELLED)
+    assert [row.pipeline_retry_number for row in place.drive_rows(CANCELLED)] == [0, 1]
+    assert [run.status for run in place.runs(CANCELLED)] == ["CANCELED", "SUCCESS"]
+
+
+def test_a_worker_that_is_told_to_end(place: Place) -> None:
+    """SIGTERM, as a host sends it that goes down."""
+    os.kill(place.wait_at_gate(TERMINATED), signal.SIGTERM)
+    place.open_gate(TERMINATED)
+    stopped = place.wait_for_row(TERMINATED, "FAILED")
+    _require_interrupted(place, stopped, "source_to_stage_transfer")
+    place.wait_until_right(TERMINATED)
+
+
+def _require_interrupted(place: Place, row: ExecutionRow, phase: Phase) -> None:
+    assert (row.pipeline_status, row.phase_failed, row.error_category) == (
+        "FAILED", phase, "transient",
+    )  # fmt: skip
+    assert str(row.phases[phase].error_message).startswith("Interrupted (")
+    assert place.record(row.pipeline_name, "owner") == (None,)
 
 
 def test_a_window_that_fails_three_times_and_then_heals(place: Place) -> None:
