@@ -58,6 +58,7 @@ class Daemon:
                 ORDERS,
                 schedule={"start_date": "2024-01-01", "end_date": "2024-01-05"},
                 source_system={"required_fields": ["amount"], "lock_timeout_seconds": 0.3},
+                recheck={"enabled": True, "every": "1s"},
             ),
         }
         for name, config in self.configs.items():

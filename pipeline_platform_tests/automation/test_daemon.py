@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from pipeline_platform.automation.due_windows import Cursor
+from pipeline_platform.automation.recheck import RECHECK_TAG
 from pipeline_platform_tests.automation.daemon import (
     ARRIVALS,
     MOST_PER_TICK,
@@ -89,6 +90,39 @@ def test_a_backfill_with_a_poisoned_window_and_one_that_heals(daemon: Daemon) ->
     assert not all(one["success"] for one in ready)
     loaded = "SELECT placed_at::date::text, count(*) FROM analytics.orders GROUP BY 1"
     assert dict(daemon.rows(loaded)) == dict.fromkeys(right, 24)
+
+
+def test_rows_that_came_late_are_loaded_and_those_that_went_are_shown(daemon: Daemon) -> None:
+    """The days of the backfill above; its own recheck sensor has been on from the start."""
+    project, sensor = daemon.project, f"{ORDERS}_recheck"
+    late, shrunk = "2024-01-02", "2024-01-04"
+    daemon.rows("DELETE FROM public.orders WHERE placed_at = %s RETURNING 1", f"{shrunk}T05:00Z")
+    daemon.insert(ORDERS, f"'{late}T05:10Z'", f"'{late}T05:30Z'", "interval '10 minutes'")
+
+    def right() -> bool:
+        runs = [run for run in dagster_graphql.runs_of(project, ORDERS) if RECHECK_TAG in run.tags]
+        return [(run.partition, run.tags[RECHECK_TAG], run.status) for run in runs] == [
+            (late, "late", "SUCCESS")
+        ]
+
+    project.wait_until("the late rows are loaded", right, STORY_SECONDS)
+    shown = ([ORDERS, "audit"], shrunk)
+    project.wait_until(
+        "what went is shown", lambda: dagster_graphql.observations(project, *shown), SENSOR_SECONDS
+    )
+    looked = len(dagster_graphql.ticks_of(project, sensor))
+    project.wait_until(
+        "the sensor looks again",
+        lambda: len(dagster_graphql.ticks_of(project, sensor)) > looked,
+        SENSOR_SECONDS,
+    )
+    assert right()
+    assert [tick.error for tick in dagster_graphql.ticks_of(project, sensor) if tick.error] == []
+    [(told, facts)] = dagster_graphql.observations(project, *shown)
+    assert told.startswith("deleted: ")
+    assert (facts["class"], facts["rows_then"], facts["rows_now"]) == ("deleted", 24, 23)
+    loaded = "SELECT placed_at::date::text, count(*) FROM analytics.orders GROUP BY 1"
+    assert dict(daemon.rows(loaded)) == {"2024-01-01": 24, late: 27, shrunk: 24}
 
 
 def test_after_a_standstill_the_missed_windows_are_caught_up_oldest_first(daemon: Daemon) -> None:

@@ -1,6 +1,6 @@
 """What tests ask a running Dagster over GraphQL, as the UI does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,6 +144,28 @@ def check_results(project: DagsterProject, asset: Sequence[str], check: str) -> 
     found = project.graphql(query, key={"path": list(asset)}, check=check)
     executions = reversed(found["assetCheckExecutions"])
     return [one["evaluation"] for one in executions if one["evaluation"] is not None]
+
+
+def observations(
+    project: DagsterProject, asset: Sequence[str], partition: str
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """What was observed of an asset's partition, oldest first: description, texts and integers."""
+    query = """query($key: AssetKeyInput!, $partitions: [String!]) {
+        assetOrError(assetKey: $key) { ... on Asset {
+            assetObservations(partitions: $partitions, limit: 100) { description metadataEntries {
+                label ... on TextMetadataEntry { text } ... on IntMetadataEntry { intValue }
+            } } } } }"""
+    found = project.graphql(query, key={"path": list(asset)}, partitions=[partition])
+    return [
+        (
+            event["description"],
+            {
+                entry["label"]: entry.get("text", entry.get("intValue"))
+                for entry in event["metadataEntries"]
+            },
+        )
+        for event in reversed(found["assetOrError"]["assetObservations"])
+    ]
 
 
 def _selector(sensor: str) -> dict[str, str]:
