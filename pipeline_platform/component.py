@@ -4,7 +4,7 @@ type: pipeline_platform.WindowedPipeline
 attributes: {...the sections of the config...}   or   attributes: {config: orders.yaml}
 """
 
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from pipeline_platform.drive_table.io_manager import (
     DriveTableIOManager,
 )
 from pipeline_platform.errors import ConfigurationError
-from pipeline_platform.flow.assets import build_assets
+from pipeline_platform.flow.assets import PIPELINE_TAG, build_assets
 from pipeline_platform.flow.catalog import ConfigPlace
 from pipeline_platform.flow.pipeline import Pipeline
 from pipeline_platform.partitions import partitions_definition, refuse_key_mismatch
@@ -101,6 +101,7 @@ class WindowedPipeline(dg.Component):
                     self.job_name,
                     selection=dg.AssetSelection.groups(self.pipeline.name),
                     description=f"One window of {self.pipeline.name}, from source to audit.",
+                    tags={PIPELINE_TAG: self.pipeline.name},
                 )
             ],
             sensors=sensors,
@@ -156,6 +157,7 @@ class DriveTable(dg.Component):
         """The IO manager under the key that every pipeline's assets use, and the lease sweep."""
         tree = context.component_tree
 
+        @cache
         def pipelines() -> frozenset[str]:
             found = tree.get_all_components(of_type=WindowedPipeline)
             return frozenset(component.name for component in found)

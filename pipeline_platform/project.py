@@ -55,9 +55,11 @@ class Project:
         """The components below the project's `defs/`.
 
         They are not taken from `definitions`, which take seconds where Dagster lists every
-        component type that is installed.
+        component type that is installed. But `definitions.py` is imported first: it may set
+        variables that the components ask for.
         """
         with self._loading():
+            importlib.import_module(f"{self.layout.root_module}.definitions")
             tree = dg.ComponentTree.for_project(self.root)
             tree.load_root_component()
         return tree

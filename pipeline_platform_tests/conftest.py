@@ -3,6 +3,7 @@
 Each test gets a database, an index or a bucket of its own.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -59,6 +60,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         first = [item for module in stories[worker::workers] for item in module]
         ordered += [*first, *islice(others, max(share - len(first), 0))]
     items[:] = [*ordered, *others]
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the garbage collector need not look through it again."""
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """At its end Python clears away all that it can see."""
+    gc.unfreeze()
 
 
 def _is_long(item: pytest.Item) -> bool:

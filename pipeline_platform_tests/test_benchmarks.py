@@ -98,6 +98,7 @@ def _systems() -> Iterator[None]:
     yield
 
 
+@pytest.mark.timeout(600)
 def test_a_window_leaves_elasticsearch_whole_on_every_side(tmp_path: Path) -> None:
     """P1 to P5 of the small documents and L5, against a real server; speed is not judged here."""
     with or_left_out(_systems()):

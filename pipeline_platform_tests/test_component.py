@@ -10,6 +10,7 @@ from pipeline_platform.config.layout import find_layout
 from pipeline_platform.config.load import parse_config
 from pipeline_platform.config.problems import ConfigFileError
 from pipeline_platform.errors import ConfigurationError
+from pipeline_platform.flow.assets import PIPELINE_TAG
 from pipeline_platform.project import Project, resolve_templates
 from pipeline_platform.validation import validate_path
 from pipeline_platform_tests.config.examples import values
@@ -44,6 +45,12 @@ def test_a_pipeline_that_is_off_has_no_assets(project: Project) -> None:
     assert sensors == ["flights_due_windows", "lease_sweep"]
     with pytest.raises(ConfigurationError, match="'flights_elasticsearch' is off"):
         project.pipeline(EXAMPLE)
+
+
+def test_runs_of_the_job_say_from_the_start_whose_they_are(project: Project) -> None:
+    """The lease sweep finds one by it that died before its first asset."""
+    job = project.job("flights")
+    assert job.run_tags == {PIPELINE_TAG: "flights"}
 
 
 @pytest.mark.filterwarnings(

@@ -240,6 +240,25 @@ def test_a_project_of_either_layout_is_found_and_loaded(
     assert found.store.check() == "the drive table answers"
 
 
+def test_what_definitions_set_is_set_for_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `load_dotenv()` at their top does; commands need not build the definitions for it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WAREHOUSE_OF_A_TEST", raising=False)
+    new = NewProject(tmp_path, name="sets_variables")
+    new.pipeline("orders", source="duckdb")
+    file = new.defs / "drive_table/defs.yaml"
+    state = yaml.safe_load(file.read_text())
+    state["attributes"]["path"] = "{{ env.WAREHOUSE_OF_A_TEST }}"
+    file.write_text(yaml.safe_dump(state))
+    sets = "import os\n\nos.environ['WAREHOUSE_OF_A_TEST'] = 'other.duckdb'\n"
+    (new.package / "definitions.py").write_text(sets + DEFINITIONS)
+    assert "other.duckdb" in find_project(tmp_path).store.name
+    monkeypatch.delenv("WAREHOUSE_OF_A_TEST")
+
+
 def test_a_project_without_a_drive_table_says_how_to_make_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

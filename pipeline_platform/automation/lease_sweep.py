@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 
+from pipeline_platform.automation.impatience import impatient_store
 from pipeline_platform.config.sections import MAX_WAIT_SECONDS
 from pipeline_platform.drive_table.io_manager import (
     DRIVE_TABLE,
@@ -22,7 +23,6 @@ from pipeline_platform.record import RecordKey
 
 LEASE_SWEEP = "lease_sweep"
 TICK_SECONDS = 30
-LOCK_WAIT_SECONDS = 5
 LEASE = timedelta(seconds=LEASE_SECONDS)
 # Clocks of machines that write to Dagster's storage may differ by so much.
 OVERLAP = timedelta(minutes=1)
@@ -81,13 +81,9 @@ def lease_sweep_sensor(pipelines: Callable[[], Collection[str]]) -> dg.SensorDef
     )
     def lease_sweep(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         drive_table: DriveTableIOManager = getattr(context.resources, DRIVE_TABLE)
-        # Who holds the file of an embedded drive table is alive: no reason to wait for it.
-        state = {**drive_table.state, "lock_timeout_seconds": LOCK_WAIT_SECONDS}
-        impatient = DriveTableIOManager(
-            state=state, base_dir=drive_table.base_dir, held_wait_seconds=0.0
-        )
         now = datetime.now(timezone.utc)
-        sweep = Sweep(context.instance, impatient.store, frozenset(pipelines()), now)
+        store = impatient_store(drive_table)
+        sweep = Sweep(context.instance, store, frozenset(pipelines()), now)
         result = sweep.tick(Cursor.parse(context.cursor))
         for line in sweep.done:
             context.log.warning(line)
@@ -182,9 +178,15 @@ class Sweep:
         return self._now + LEASE
 
     def _judge_unclaimed(self, run: dg.DagsterRun) -> datetime | None:
-        """A run without a row waits for a window or for its backoff, but not for ever."""
+        """A run without a row waits for a window or for its backoff, but not for ever.
+
+        One with assets of others, or without the source's, may have other work before it claims
+        the window, or wait for a pool: it is not judged.
+        """
         if run.is_finished:
             return None
+        if not _claims_at_once(run):
+            return self._now + LEASE
         wait = HELD_WAIT_SECONDS + LEASE_SECONDS
         wait += MAX_WAIT_SECONDS if RETRY_NUMBER_TAG in run.tags else 0.0
         silent = dg.RunsFilter(
@@ -215,6 +217,21 @@ def _has_nothing_left(run: dg.DagsterRun, row: ExecutionRow, state: WindowState)
     ended = row.pipeline_end_timestamp
     if ended is None or state.now - ended < LEASE:
         return False
+    return _is_only_of(run, row.pipeline_name)
+
+
+def _claims_at_once(run: dg.DagsterRun) -> bool:
+    """Whether the run's first work is to claim a window. Runs again inherit the pipeline's tag."""
+    pipeline = run.tags[PIPELINE_TAG]
+    steps, assets = run.step_keys_to_execute, run.asset_selection
+    source = (steps is None or f"{pipeline}__source" in steps) and (
+        assets is None or dg.AssetKey([pipeline, "source"]) in assets
+    )
+    return source and _is_only_of(run, pipeline)
+
+
+def _is_only_of(run: dg.DagsterRun, pipeline: str) -> bool:
+    """Whether all the run's assets are this pipeline's."""
     if run.asset_selection is None:
-        return run.job_name == f"{row.pipeline_name}_windows"
-    return all(key.path[0] == row.pipeline_name for key in run.asset_selection)
+        return run.job_name == f"{pipeline}_windows"
+    return all(key.path[0] == pipeline for key in run.asset_selection)

@@ -10,7 +10,8 @@ from typing import Any
 import dagster as dg
 
 from pipeline_platform.automation.due_windows import TICK_SECONDS, RequestedRuns
-from pipeline_platform.drive_table.io_manager import DRIVE_TABLE, DriveTableIOManager
+from pipeline_platform.automation.impatience import impatient_pipeline, impatient_store
+from pipeline_platform.drive_table.io_manager import DRIVE_TABLE
 from pipeline_platform.drive_table.store import DriveStore
 from pipeline_platform.errors import PipelineError, TransientError
 from pipeline_platform.flow.pipeline import Pipeline
@@ -25,7 +26,7 @@ from pipeline_platform.moment import parse_time_to_seconds
 
 RECHECK_TAG = "pipeline_platform/recheck"
 # Dagster ends a tick after 60 seconds; no window is begun after this many.
-SECONDS_PER_TICK = 20.0
+SECONDS_PER_TICK = 15.0
 
 _ABOVE_ALL = datetime.max.replace(tzinfo=timezone.utc)
 
@@ -72,6 +73,8 @@ def recheck_sensor(pipeline: Pipeline, job_name: str) -> dg.SensorDefinition:
     finding: run key `pipeline:window:recheck:epoch:counts`.
     """
 
+    quick = impatient_pipeline(pipeline)
+
     @dg.sensor(
         name=f"{pipeline.name}_recheck",
         job_name=job_name,
@@ -82,10 +85,10 @@ def recheck_sensor(pipeline: Pipeline, job_name: str) -> dg.SensorDefinition:
         "lost rows.",
     )
     def recheck(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        drive_table: DriveTableIOManager = getattr(context.resources, DRIVE_TABLE)
+        store = impatient_store(getattr(context.resources, DRIVE_TABLE))
         now = datetime.now(timezone.utc)
         known = RequestedRuns(context.instance)
-        return look(pipeline, drive_table.store, now, Cursor.parse(context.cursor), known)
+        return look(quick, store, now, Cursor.parse(context.cursor), known)
 
     return recheck
 

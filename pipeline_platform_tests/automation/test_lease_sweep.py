@@ -254,6 +254,26 @@ def test_a_run_that_never_claimed_is_failed_after_the_longest_wait(place: Place)
         assert (place.status(first), place.status(retry)) == expected, minutes
 
 
+@pytest.mark.parametrize(
+    "work",
+    [
+        {"asset_selection": frozenset({dg.AssetKey(["orders", "source"]), dg.AssetKey("report")})},
+        {"asset_selection": frozenset({dg.AssetKey(["orders", "target"])})},
+        {"step_keys_to_execute": ["orders__target", "orders__audit", "orders__cleaning"]},
+    ],
+    ids=["others too", "the target's asset", "from its failure on"],
+)
+def test_a_run_again_that_may_claim_late_is_left_alone(
+    place: Place, work: Mapping[str, Any]
+) -> None:
+    """It inherits the tag of the run before it, and makes a report, or waits for a pool, first."""
+    again = place.run(STARTED, **work)
+    cursor = Cursor(datetime.now(timezone.utc))
+    for hours in (1, 2, 24):
+        cursor, _ = place.tick(cursor, later=timedelta(hours=hours))
+        assert place.status(again) == STARTED
+
+
 def test_two_sweeps_close_a_run_once(place: Place) -> None:
     owner = place.run(STARTED)
     place.step("source", owner)

@@ -23,7 +23,10 @@ from pipeline_platform_tests.faults.conftest import PairOf
 from pipeline_platform_tests.faults.pair import Pair
 from pipeline_platform_tests.faults.pairs import QUICK_PAIRS, SNOWFLAKE_PAIRS
 
-pytestmark = pytest.mark.fault_row(1, on="postgres elasticsearch duckdb")
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.fault_row(1, on="postgres elasticsearch duckdb"),
+]
 
 FEWEST_POINTS = 45
 EXACTLY = Calm(points=1, seconds=0)

@@ -1,5 +1,7 @@
 """What every pair of target and drive store must stand; a test class gives the fixture `place`."""
 
+import pytest
+
 from pipeline_platform_tests.statemachine.place import Place
 from pipeline_platform_tests.statemachine.run import VARIABLE, long_run, run_machine
 
@@ -17,8 +19,9 @@ MUST_HAPPEN = (
 class WindowMachineContract:
     """Claims, fences and commits under workers that pause, die and wake up again."""
 
-    usual_steps = 600
+    usual_steps = 400
 
+    @pytest.mark.timeout(1800)
     def test_nothing_is_lost_or_doubled(self, place: Place) -> None:
         wanted = long_run()
         steps = self.usual_steps if wanted is None else wanted

@@ -331,7 +331,8 @@ class WindowMachine(RuleBasedStateMachine):
         world, oracle, owner = self.world, self.world.oracles[window], self.workers.new_owner()
         if oracle.drive is not None and oracle.drive.held:
             world.expire(window)
-        attempts, rows = world.attempts(window), world.rows_now(window)
+        before = [world.attempts(number) for number in range(len(world.oracles))]
+        attempts, rows = before[window], world.rows_now(window)
         epoch, action = oracle.next_epoch(attempts), self._expected_action(window, rows)
         try:
             row = run_window(world.pipeline, world.store, DAYS[window], run_id=owner)
@@ -359,8 +360,17 @@ class WindowMachine(RuleBasedStateMachine):
             staged = world.require_staged(window, kept, rows)
             oracle.staged = {kept: staged}
             oracle.commit = replace(Commit.of(epoch, staged), audit_result=PASS)
+            before[window] = [kept]
+        self._clean_up_of(before)
         for worker in self.workers.on(window):
             assert worker.is_refused(strict=True), f"a run at {worker.epoch} may still load"
+
+    def _clean_up_of(self, before: list[list[int]]) -> None:
+        """A run removes superseded attempts, of other windows too; `before` were there."""
+        for number, oracle in enumerate(self.world.oracles):
+            after = self.world.attempts(number)
+            assert oracle.must_keep(before[number]) <= set(after) <= set(before[number])
+            oracle.keep_staged(after)
 
     def _expected_action(self, window: int, rows: tuple[Row, ...]) -> str:
         oracle = self.world.oracles[window]

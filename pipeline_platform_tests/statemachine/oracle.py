@@ -130,6 +130,13 @@ class WindowOracle:
     def keep_staged(self, attempts: list[int]) -> None:
         self.staged = {e: staged for e, staged in self.staged.items() if e in attempts}
 
+    def must_keep(self, attempts: list[int]) -> set[int]:
+        """What no clean-up may take: the newest attempt, the newest whole one, the committed."""
+        whole = [epoch for epoch in attempts if epoch in self.staged]
+        loaded = self.commit.manifest_hash if self.commit else None
+        committed = [epoch for epoch in whole if self.staged[epoch].manifest.hash == loaded]
+        return {*attempts[-1:], *whole[-1:], *committed}
+
     def may_have_late_writers(self, epoch: int) -> bool:
         """Whether a run between the commit row's epoch and this one may only be paused."""
         committed = self.commit.epoch if self.commit else 0

@@ -2,7 +2,7 @@
 
 A usual run takes the same steps each time. For a long one, with new steps each time:
 
-    PIPELINE_PLATFORM_STEPS=10000 python -m pytest -s --timeout 0 \
+    PIPELINE_PLATFORM_STEPS=10000 python -m pytest -s \
         pipeline_platform_tests/statemachine/test_machine.py
 """
 
