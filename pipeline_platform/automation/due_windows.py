@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from itertools import islice
 
 import dagster as dg
 
 from pipeline_platform.drive_table.io_manager import DRIVE_TABLE, DriveTableIOManager
 from pipeline_platform.drive_table.store import DriveStore
+from pipeline_platform.flow.assets import PIPELINE_TAG
 from pipeline_platform.flow.pending import (
     Coverage,
     begin_coverage,
@@ -56,7 +57,8 @@ class Cursor:
 def due_windows_sensor(pipeline: Pipeline, job_name: str) -> dg.SensorDefinition:
     """Looks every 30 s, or when `schedule.cron` says so.
 
-    The warehouse is opened only when a window became due or some are not done yet. A window is
+    The warehouse is opened only when a window became due, some are not done yet, or a run of the
+    pipeline failed since the last look. A window is
     requested once per epoch: run key `pipeline:window:epoch`, and once more if that run ended
     without ever claiming the window. One that failed for good or is out of retries is not
     requested again.
@@ -84,7 +86,7 @@ def due_windows_sensor(pipeline: Pipeline, job_name: str) -> dg.SensorDefinition
 
 
 class RequestedRuns:
-    """What became of the runs that were requested under a run key."""
+    """What Dagster's own storage knows of runs, e.g. of those requested under a run key."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self._instance = instance
@@ -100,6 +102,16 @@ class RequestedRuns:
             if not runs[0].is_finished:
                 return None
         return None
+
+    def ended_badly_since(self, pipeline: str, moment: datetime) -> bool:
+        """Whether a run of the pipeline failed or was cancelled: its window may be pending again,
+        also one that was right before. Clocks may differ by a minute."""
+        badly = dg.RunsFilter(
+            statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED],
+            tags={PIPELINE_TAG: pipeline},
+            updated_after=moment - timedelta(minutes=1),
+        )
+        return bool(self._instance.get_runs(filters=badly, limit=1))
 
 
 def look(
@@ -119,7 +131,8 @@ def look(
     elif not _time_to_look(pipeline, cursor.looked_at, now):
         return dg.SensorResult(skip_reason="schedule.cron says not yet", cursor=str(cursor))
     fresh = list(islice(new_windows(plan, now, cursor.coverage), 1))
-    if not fresh and not cursor.waiting:
+    quiet = not fresh and not cursor.waiting
+    if quiet and not known.ended_badly_since(pipeline.name, cursor.looked_at):
         seen = Cursor(cursor.coverage, now, waiting=False)
         return dg.SensorResult(skip_reason="no window became due", cursor=str(seen))
     store.migrate()

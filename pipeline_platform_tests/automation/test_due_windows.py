@@ -14,8 +14,11 @@ from pipeline_platform.automation.due_windows import (
     look,
 )
 from pipeline_platform.drive_table.store import DriveStore
+from pipeline_platform.errors import TransientError
+from pipeline_platform.flow.assets import PIPELINE_TAG
 from pipeline_platform.flow.pipeline import Pipeline
 from pipeline_platform.flow.step import StepFailedError
+from pipeline_platform_tests.flow.test_drive_row import fails_at
 from pipeline_platform_tests.pipelines import (
     create_duckdb_orders,
     duckdb_config,
@@ -83,6 +86,30 @@ def test_a_moved_window_is_not_requested_again_and_then_nothing_is_opened(
     assert keys(third) == []
     tomorrow = tick(orders, store, NOON + timedelta(days=1), cursor_of(third))
     assert keys(tomorrow) == ["2024-01-04"]
+
+
+def test_a_right_window_that_a_run_by_hand_left_undone_is_noticed_at_once(
+    store: DriveStore, tmp_path: Path
+) -> None:
+    """Nothing was waiting, and no window is due; Dagster knows that a run failed."""
+    orders = pipeline(tmp_path)
+    first = tick(orders, store, NOON, None)
+    for key in keys(first):
+        assert key is not None
+        run_window(orders, store, key)
+    quiet = tick(orders, store, NOON, cursor_of(first))
+    with fails_at("load.after_delete", TransientError("not now")), pytest.raises(StepFailedError):
+        run_window(orders, store, "2024-01-02", force=True)
+    with dg.DagsterInstance.ephemeral() as instance:
+        known = RequestedRuns(instance)
+        nothing = look(orders, store, NOON, cursor_of(quiet), known)
+        assert not cursor_of(nothing).waiting
+        tags = {PIPELINE_TAG: "orders"}
+        instance.add_run(
+            dg.DagsterRun(job_name="orders_windows", status=dg.DagsterRunStatus.FAILURE, tags=tags)
+        )
+        noticed = look(orders, store, NOON, cursor_of(nothing), known)
+    assert cursor_of(noticed).waiting
 
 
 def test_a_tick_requests_at_most_the_configured_number(store: DriveStore, tmp_path: Path) -> None:
