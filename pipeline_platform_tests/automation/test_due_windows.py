@@ -56,6 +56,17 @@ def cursor_of(result: dg.SensorResult) -> Cursor:
     return cursor
 
 
+def all_moved(orders: Pipeline, store: DriveStore) -> Cursor:
+    """All windows were requested and moved, and the sensor has seen it."""
+    first = tick(orders, store, NOON, None)
+    for key in keys(first):
+        assert key is not None
+        run_window(orders, store, key)
+    second = tick(orders, store, NOON, cursor_of(first))
+    assert keys(second) == []
+    return cursor_of(second)
+
+
 def test_ready_windows_are_requested_oldest_first(store: DriveStore, tmp_path: Path) -> None:
     result = tick(pipeline(tmp_path), store, NOON, None)
     assert keys(result) == ["2024-01-01", "2024-01-02", "2024-01-03"]
@@ -70,19 +81,14 @@ def test_a_moved_window_is_not_requested_again_and_then_nothing_is_opened(
     store: DriveStore, tmp_path: Path
 ) -> None:
     orders = pipeline(tmp_path)
-    first = tick(orders, store, NOON, None)
-    for key in keys(first):
-        assert key is not None
-        run_window(orders, store, key)
-    second = tick(orders, store, NOON, cursor_of(first))
-    assert keys(second) == []
-    assert not cursor_of(second).waiting
+    cursor = all_moved(orders, store)
+    assert not cursor.waiting
 
     class Closed:
         def __getattr__(self, name: str) -> Any:
             raise AssertionError("the warehouse was opened")
 
-    third = tick(orders, Closed(), NOON, cursor_of(second))
+    third = tick(orders, Closed(), NOON, cursor)
     assert keys(third) == []
     tomorrow = tick(orders, store, NOON + timedelta(days=1), cursor_of(third))
     assert keys(tomorrow) == ["2024-01-04"]
@@ -93,16 +99,12 @@ def test_a_right_window_that_a_run_by_hand_left_undone_is_noticed_at_once(
 ) -> None:
     """Nothing was waiting, and no window is due; Dagster knows that a run failed."""
     orders = pipeline(tmp_path)
-    first = tick(orders, store, NOON, None)
-    for key in keys(first):
-        assert key is not None
-        run_window(orders, store, key)
-    quiet = tick(orders, store, NOON, cursor_of(first))
+    quiet = all_moved(orders, store)
     with fails_at("load.after_delete", TransientError("not now")), pytest.raises(StepFailedError):
         run_window(orders, store, "2024-01-02", force=True)
     with dg.DagsterInstance.ephemeral() as instance:
         known = RequestedRuns(instance)
-        nothing = look(orders, store, NOON, cursor_of(quiet), known)
+        nothing = look(orders, store, NOON, quiet, known)
         assert not cursor_of(nothing).waiting
         tags = {PIPELINE_TAG: "orders"}
         instance.add_run(
