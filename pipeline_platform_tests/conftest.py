@@ -63,8 +63,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays: the garbage collector need not look through it again. And it
-    looks less often: it took a tenth of the time of all tests."""
+    """What is imported by now stays: the garbage collector need not look through it again, and
+    what tests leave is less than it is made for."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 
