@@ -32,8 +32,11 @@ from pipeline_platform_tests.servers.s3 import S3Bucket, S3Server
 from pipeline_platform_tests.servers.snowflake import SnowflakeDatabase, SnowflakeServer
 from pipeline_platform_tests.servers.toxiproxy import Toxiproxy, toxiproxy_server
 from pipeline_platform_tests.servers.versitygw import s3_server as new_s3_server
+from pipeline_platform_tests.temporary import temporary_files_in_memory
 
 __all__ = ["pytest_configure", "pytest_runtest_makereport", "pytest_terminal_summary"]
+
+temporary_files_in_memory()
 
 # The one that make names is the user's.
 os.environ.pop("DAGSTER_HOME", None)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.config.connections import PostgresConnection
 from pipeline_platform.connections.named_file import named_file
+from pipeline_platform.connections.postgres_kept_open import session_of
 from pipeline_platform.errors import (
     ConfigurationError,
     DataError,
@@ -78,14 +79,20 @@ def connect_postgres(
 ) -> Iterator["psycopg.Connection[tuple[Any, ...]]"]:
     """A connection with time limits and its session in UTC.
 
-    Leaving the block commits, an exception rolls back; both close. A psycopg error that leaves
-    the block is mapped by `postgres_error`. ConfigurationError: the extra is not installed, the
-    password's variable is not set, or the certificate authority is missing.
+    Leaving the block commits, and keeps it a moment for the next use; an exception rolls back and
+    closes it. A psycopg error that leaves the block is mapped by `postgres_error`.
+    ConfigurationError: the extra is not installed, the password's variable is not set, or the
+    certificate authority is missing.
     """
     driver = _driver()
     parameters = _parameters(connection, base_dir, application_name)
     try:
-        with driver.connect(**parameters, autocommit=autocommit) as session:
+        with session_of(
+            parameters,
+            # Prepared statements would end at a proxy that shares the server's sessions.
+            lambda: driver.connect(**parameters, prepare_threshold=None),
+        ) as session:
+            session.autocommit = autocommit
             yield session
     except driver.Error as error:
         raise postgres_error(error, connection) from error

@@ -1,10 +1,8 @@
 """The recheck sensor: a bounded tick, one request and one observation per finding."""
 
-import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import dagster as dg
@@ -88,18 +86,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def orders(memory: Path, instance: dg.DagsterInstance) -> Iterator[Orders]:
+def orders(tmp_path: Path, instance: dg.DagsterInstance) -> Iterator[Orders]:
     """The warehouse stays open meanwhile: opening it is most of what a small window takes."""
-    with duckdb.connect(str(memory / "warehouse.duckdb")):
-        yield Orders(memory, instance)
-
-
-@pytest.fixture
-def memory() -> Iterator[Path]:
-    shared = Path("/dev/shm")
-    place = shared if os.access(shared, os.W_OK) else None
-    with TemporaryDirectory(prefix="pipeline-platform-", dir=place) as folder:
-        yield Path(folder)
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")):
+        yield Orders(tmp_path, instance)
 
 
 def keys(result: dg.SensorResult) -> list[str | None]:

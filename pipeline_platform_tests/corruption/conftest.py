@@ -1,13 +1,11 @@
 """A pipeline into each target, with a window of its own for each planted corruption."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -146,20 +144,13 @@ def _in_utc(value: Any) -> Any:
     return value.astimezone(timezone.utc) if isinstance(value, datetime) else value
 
 
-@pytest.fixture(scope="package")
-def folder() -> Iterator[Path]:
-    memory = Path("/dev/shm")
-    usable = memory if os.access(memory, os.W_OK) else None
-    with TemporaryDirectory(prefix="pipeline-platform-", dir=usable) as name:
-        yield Path(name)
-
-
 @pytest.fixture(scope="package", params=KINDS)
-def place(request: pytest.FixtureRequest, folder: Path) -> Iterator[Place]:
+def place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
     """Its first window is loaded and stays right."""
     kind: str = request.param
-    own = folder / kind
-    own.mkdir()
+    own = tmp_path_factory.mktemp(kind)
     days = [FIRST + timedelta(days=number) for number in range(DAYS)]
     pipelines.create_duckdb_orders(own / "source.duckdb", days, ROWS)
     with ExitStack() as stack:

@@ -8,9 +8,9 @@ import pytest
 
 from pipeline_platform_tests.faults.pair import Pair
 from pipeline_platform_tests.faults.pairs import new_pair, two_workers
-from pipeline_platform_tests.flow.conftest import make_world, tmp_path, world
+from pipeline_platform_tests.flow.conftest import make_world, world
 
-__all__ = ["make_world", "tmp_path", "world"]
+__all__ = ["make_world", "world"]
 
 PairOf = Callable[[str], Pair]
 

@@ -1,6 +1,5 @@
 """All pairs of systems that there are, on servers that somebody else starts."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -33,15 +32,10 @@ Servers = Callable[[str], Any]
 def new_pair(
     name: str, servers: Servers, workers: tuple[Worker, Worker] | None = None
 ) -> Iterator[Pair]:
-    """`<source>-<target>`, with databases of its own, which end with their servers.
-
-    Its files are in memory where possible.
-    """
+    """`<source>-<target>`, with databases of its own, which end with their servers."""
     source_name, _, target_name = name.partition("-")
-    memory = Path("/dev/shm")
-    place = memory if os.access(memory, os.W_OK) else None
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="pipeline-faults-", dir=place)))
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="pipeline-faults-")))
         source = _source(source_name, servers)
         warehouse = _warehouse(target_name, servers, stack, folder)
         if workers is None:

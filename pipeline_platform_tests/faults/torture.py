@@ -30,6 +30,7 @@ from pipeline_platform_tests.servers.elasticsearch import elasticsearch_server
 from pipeline_platform_tests.servers.fakesnow import Fakesnow
 from pipeline_platform_tests.servers.left_out import in_environment
 from pipeline_platform_tests.servers.postgres import PostgresServer
+from pipeline_platform_tests.temporary import temporary_files_in_memory
 
 # A window of the Snowflake test server takes ten times as long.
 WEIGHTS = {
@@ -152,6 +153,7 @@ def kill(kills: int, seed: int, pairs: Sequence[str]) -> Tally:
 
 
 def main() -> int:
+    temporary_files_in_memory()
     wanted = os.environ.get("ROWS")
     rows = sorted(MATRIX) if not wanted else [int(row) for row in wanted.split(",")]
     pairs = os.environ.get("PAIRS", ",".join(PAIRS)).split(",")

@@ -6,6 +6,7 @@ folder's worker.log); `points`, the fault points that it came to; `fired`, those
 A child that stopped itself has the code null; the next line, of any content, lets it go on.
 """
 
+import gc
 import json
 import os
 import signal
@@ -100,6 +101,8 @@ def tell(code: int | None, log: Path) -> None:
 
 
 def main() -> None:
+    # What the children share with this process stays shared: the collector writes to all it sees.
+    gc.freeze()
     for line in sys.stdin:
         order = json.loads(line)
         folder = Path(order["folder"])

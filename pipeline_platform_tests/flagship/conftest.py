@@ -1,9 +1,7 @@
 """One stack for the tests of a file; each test adds documents, so that its window is due again."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import dagster as dg
 import pytest
@@ -26,23 +24,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module")
-def memory() -> Iterator[Path]:
-    place = Path("/dev/shm")
-    usable = place if os.access(place, os.W_OK) else None
-    with TemporaryDirectory(prefix="pipeline-platform-", dir=usable) as folder:
-        yield Path(folder)
-
-
-@pytest.fixture(scope="module")
 def stack(
     elasticsearch_server: ElasticsearchServer,
     s3_server: S3Server,
     snowflake_server: SnowflakeServer,
-    memory: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
     bucket, database = s3_server.new_bucket(), snowflake_server.new_database()
     index = elasticsearch_server.new_index(MAPPINGS, {"number_of_shards": 2})
-    stack = Stack(elasticsearch_server, index, bucket, database, memory)
+    stack = Stack(elasticsearch_server, index, bucket, database, tmp_path_factory.mktemp("stack"))
     stack.store.migrate()
     stack.add(2_000)
     require_whole(stack, stack.run())

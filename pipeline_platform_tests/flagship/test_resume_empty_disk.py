@@ -34,13 +34,13 @@ def great(
     elasticsearch_server: ElasticsearchServer,
     s3_server: S3Server,
     snowflake_server: SnowflakeServer,
-    memory: Path,
+    tmp_path: Path,
 ) -> Iterator[Stack]:
     if snowflake_server.is_real:
         pytest.skip("the sessions of a process that died are the account's to end")
     bucket, database = s3_server.new_bucket(), snowflake_server.new_database()
     index = elasticsearch_server.new_index(MAPPINGS, {"number_of_shards": 2})
-    stack = Stack(elasticsearch_server, index, bucket, database, memory, name="great")
+    stack = Stack(elasticsearch_server, index, bucket, database, tmp_path, name="great")
     stack.store.migrate()
     actions = ({"_op_type": "create", "_source": order(number)} for number in range(DOCUMENTS))
     bulk(elasticsearch_server.client(), actions, index=index, refresh=True, chunk_size=5_000)

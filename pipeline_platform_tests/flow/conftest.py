@@ -1,12 +1,10 @@
 """A world per test: a source table, a pipeline and a drive store, on DuckDB and on PostgreSQL."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -70,15 +68,6 @@ class World:
         with duckdb.connect(str(file)) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             return connection.execute(statement).fetchall()
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """In memory where that is possible: what a small window takes is the disk's time."""
-    memory = Path("/dev/shm")
-    place = memory if os.access(memory, os.W_OK) else None
-    with TemporaryDirectory(prefix="pipeline-platform-", dir=place) as folder:
-        yield Path(folder)
 
 
 @pytest.fixture(params=KINDS)

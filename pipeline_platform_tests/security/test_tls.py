@@ -21,14 +21,14 @@ from pipeline_platform.connections.s3 import S3Bucket
 from pipeline_platform.connections.snowflake import snowflake_resource
 from pipeline_platform.flow.source import unverified_connections
 from pipeline_platform_tests.config.examples import POSTGRES, values
-from pipeline_platform_tests.flow.conftest import KEY, World, make_world, tmp_path, world
+from pipeline_platform_tests.flow.conftest import KEY, World, make_world, world
 from pipeline_platform_tests.pipelines import run_window
 from pipeline_platform_tests.servers.certificate import certificate_for_loopback
 from pipeline_platform_tests.servers.left_out import in_environment, or_left_out
 from pipeline_platform_tests.servers.versitygw import VersityGateway
 from pipeline_platform_tests.stages.buckets import stage_in
 
-__all__ = ["make_world", "tmp_path", "world"]
+__all__ = ["make_world", "world"]
 
 KINDS: dict[str, Any] = {
     "elasticsearch": ElasticsearchConnection,

@@ -5,11 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_platform_tests.flow.conftest import tmp_path
 from pipeline_platform_tests.servers.postgres import Database
 from pipeline_platform_tests.statemachine.place import DuckDBPlace, PostgresPlace
-
-__all__ = ["tmp_path"]
 
 
 @pytest.fixture

@@ -1,0 +1,38 @@
+"""Where temporary files of the tests are: in memory, where this machine has enough of it.
+
+What a small window or a fresh database takes is mostly the disk's time, and a file system's that
+makes and removes thousands of files.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+MEMORY = Path("/dev/shm")
+VARIABLE = "TMPDIR"
+FEWEST_BYTES = 4 << 30
+
+
+def temporary_files_in_memory() -> None:
+    """For this process and those that it starts; what is left goes at its end.
+
+    A folder that somebody chose, with TMPDIR, is used as it is.
+    """
+    if VARIABLE in os.environ or not _is_big_enough():
+        return
+    folder = Path(tempfile.mkdtemp(prefix="pipeline-platform-tests-", dir=MEMORY))
+    folder.chmod(0o755)  # servers run as other users
+    os.environ[VARIABLE] = str(folder)
+    tempfile.tempdir = None
+    atexit.register(_remove, folder, os.getpid())
+
+
+def _is_big_enough() -> bool:
+    return os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= FEWEST_BYTES
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
