@@ -37,7 +37,7 @@ lint: install  ## Style and types
 
 test: lint  ## Everything; servers are started by the tests
 	@$(BIN)/python -m pipeline_platform_tests.servers
-	$(BIN)/python -m pytest -n 4 --dist worksteal --durations=15
+	$(BIN)/python -m pytest -n 3 --dist worksteal --durations=15
 
 torture: install  ## 1,000 seeded kills and every row of the fault matrix; KILLS, ROWS and SEED narrow it
 	@$(BIN)/python -m pipeline_platform_tests.servers

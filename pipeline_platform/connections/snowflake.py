@@ -4,10 +4,7 @@ The driver and `dagster_snowflake` belong to the extra `pipeline-platform[snowfl
 seconds to import, so they are imported when first needed.
 """
 
-import os
 import re
-import threading
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.config.snowflake import SnowflakeConnection
+from pipeline_platform.connections.idle import IdleConnections
 from pipeline_platform.connections.named_file import named_file
 from pipeline_platform.connections.snowflake_errors import place, snowflake_error
 from pipeline_platform.connections.snowflake_session import SnowflakeSession
@@ -35,42 +33,12 @@ _PLAIN = re.compile(r"[A-Z_][A-Z0-9_$]*")
 _CONNECTION_FIELDS = set(SnowflakeConnection.model_fields)
 
 
-class _IdleConnections:
-    """Open connections that nobody uses now; one user at a time takes one."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: list[tuple[str, float, int, Any]] = []
-
-    def take(self, key: str) -> Any | None:
-        """An open connection for this key, or None."""
-        self.close_older(IDLE_SECONDS)
-        with self._lock:
-            for entry in reversed(self._kept):
-                if entry[0] == key and entry[2] == os.getpid():
-                    self._kept.remove(entry)
-                    return entry[3]
-        return None
-
-    def keep(self, key: str, connection: Any) -> None:
-        """For the next one who takes it."""
-        with self._lock:
-            self._kept.append((key, time.monotonic(), os.getpid(), connection))
-        self.close_older(IDLE_SECONDS)
-
-    def close_older(self, seconds: float) -> None:
-        """Those unused for so long."""
-        with self._lock:
-            before = time.monotonic() - seconds
-            old = [entry for entry in self._kept if entry[1] <= before]
-            self._kept = [entry for entry in self._kept if entry[1] > before]
-        for _, _, process, connection in old:
-            if process == os.getpid():  # in a forked process it is the parent's
-                with suppress(Exception):
-                    connection.close()
+def _close(connection: Any) -> None:
+    with suppress(Exception):
+        connection.close()
 
 
-_idle = _IdleConnections()
+_idle: IdleConnections[Any] = IdleConnections(IDLE_SECONDS, _close)
 
 
 @contextmanager
@@ -107,7 +75,7 @@ def connect_snowflake(
 
 def close_idle_connections() -> None:
     """Close what is kept for a next use."""
-    _idle.close_older(0.0)
+    _idle.close_older()
 
 
 def snowflake_resource(connection: SnowflakeConnection, base_dir: Path) -> "SnowflakeResource":

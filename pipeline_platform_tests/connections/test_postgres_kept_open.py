@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from pipeline_platform.config.connections import PostgresConnection
+from pipeline_platform.connections import postgres_kept_open
 from pipeline_platform.connections.postgres import connect_postgres
 from pipeline_platform.connections.postgres_kept_open import (
     ANSWER_SECONDS,
@@ -174,13 +175,16 @@ def test_one_that_does_not_answer_is_replaced_in_time(server: Server) -> None:
 
 
 def test_a_forked_process_has_its_own(server: Server) -> None:
+    """Also one that was forked at the moment at which another thread had the lock."""
     first = server.pid()
-    child = os.fork()
-    if child == 0:
-        try:
-            os._exit(0 if server.pid() != first else 3)
-        except BaseException:
-            os._exit(4)
+    with postgres_kept_open._idle._lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            try:
+                os._exit(0 if server.pid() != first else 3)
+            except BaseException:
+                os._exit(4)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert server.pid() == first
