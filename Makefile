@@ -9,7 +9,7 @@ export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PATH := $(BIN):$(PATH)
 
-.PHONY: install demo demo-elasticsearch test torture lint ui bench bench-elasticsearch \
+.PHONY: install demo demo-elasticsearch test run-tests torture lint ui bench bench-elasticsearch \
   verify-snowflake screenshots clean
 
 install: $(VENV)/.installed
@@ -35,7 +35,10 @@ lint: install  ## Style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint  ## Everything; servers are started by the tests
+test: install  ## Style, types and all tests; servers are started by the tests
+	@$(MAKE) --no-print-directory -j 2 lint run-tests
+
+run-tests: install
 	@$(BIN)/python -m pipeline_platform_tests.servers
 	$(BIN)/python -m pytest -n 3 --dist worksteal --durations=15
 

@@ -49,18 +49,23 @@ _LONG_STORY_SECONDS = 600
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long stories come first, a fair part of their modules in each worker's share of the tests:
-    at the end one would run alone, while the other workers have ended."""
+    """Long stories come first, module by module: at the end one would run alone, while the other
+    workers have ended. Those that wait are all in the first worker's share of the tests, one after
+    another, so that there is always something to do meanwhile."""
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
-    modules: dict[str, list[pytest.Item]] = {}
+    stories: list[dict[str, list[pytest.Item]]] = [{} for _ in range(workers)]
+    busy: dict[str, int] = {}
     for item in filter(_is_long, items):
-        modules.setdefault(item.nodeid.partition("::")[0], []).append(item)
-    stories = list(modules.values())
+        module = item.nodeid.partition("::")[0]
+        worker = 0
+        if item.get_closest_marker("waits") is None and workers > 1:
+            worker = 1 + busy.setdefault(module, len(busy)) % (workers - 1)
+        stories[worker].setdefault(module, []).append(item)
     others = iter([item for item in items if not _is_long(item)])
     ordered: list[pytest.Item] = []
-    for worker in range(workers):
+    for worker, modules in enumerate(stories):
         share = (len(items) - len(ordered)) // (workers - worker)
-        first = [item for module in stories[worker::workers] for item in module]
+        first = [item for module in modules.values() for item in module]
         ordered += [*first, *islice(others, max(share - len(first), 0))]
     items[:] = [*ordered, *others]
 

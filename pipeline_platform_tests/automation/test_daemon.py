@@ -20,7 +20,7 @@ from pipeline_platform_tests.automation.daemon import (
 from pipeline_platform_tests.servers import dagster_graphql
 from pipeline_platform_tests.servers.postgres import PostgresServer
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.waits]
 SENSOR_SECONDS = 120.0
 STORY_SECONDS = 300.0
 

@@ -35,7 +35,11 @@ from pipeline_platform_tests.recovery.place import (
 from pipeline_platform_tests.servers import dagster_graphql
 from pipeline_platform_tests.servers.toxiproxy import Relay
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.fault_row(4, 7, 8, 22, on="postgres")]
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.waits,
+    pytest.mark.fault_row(4, 7, 8, 22, on="postgres"),
+]
 # From a lease's end to the row that says so.
 CLOSED_SECONDS = 120.0
 

@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 from pipeline_platform_tests.ui.dagster_ui import BACKFILL_SECONDS, RUN_SECONDS, DagsterUI
 from pipeline_platform_tests.ui.flights_project import POISONED_DAY
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.waits]
 
 
 def test_the_graph_shows_five_assets_with_what_they_are(ui: DagsterUI) -> None:

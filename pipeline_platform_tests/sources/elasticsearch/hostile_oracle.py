@@ -17,6 +17,7 @@ UNMAPPED = "unmapped_fields"
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 _ISO = re.compile(r"(\d{4}-\d\d(?:-\d\d(?:T\d\d:\d\d:\d\d)?)?)([.,]\d+)?(Z|[+-]\d\d:\d\d)?")
+_HALF_OF_A_PAIR = re.compile("[\ud800-\udfff]")
 _JSON_KINDS = ("geo_point", "nested", "flattened", "object")
 
 
@@ -74,11 +75,11 @@ def _at(value: Any, name: str) -> Iterator[Any]:
         return
     if not isinstance(value, dict):
         raise Misfit
-    for key, inner in value.items():
-        if key == name:
-            yield inner
-        elif name.startswith(f"{key}."):
-            yield from _at(inner, name.removeprefix(f"{key}."))
+    if name in value:
+        yield value[name]
+    for dot in (place for place, sign in enumerate(name) if sign == "."):
+        if name[:dot] in value:
+            yield from _at(value[name[:dot]], name[dot + 1 :])
 
 
 def _is_empty(value: Any) -> bool:
@@ -97,7 +98,7 @@ def _one(found: list[Any]) -> Any:
         (value,) = value
     if isinstance(value, list | dict):
         raise Misfit
-    if isinstance(value, str) and any(0xD800 <= ord(sign) < 0xE000 for sign in value):
+    if isinstance(value, str) and _HALF_OF_A_PAIR.search(value):
         raise Misfit
     return value
 
