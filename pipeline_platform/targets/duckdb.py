@@ -209,6 +209,9 @@ class DuckDBTableTarget(SqlTarget):
             return duckdb_error(error, self._path)
         return TransientError(f"{type(error).__name__}: {error}")
 
+    def _says_missing(self, error: Exception) -> bool:
+        return isinstance(error, duckdb.CatalogException)
+
     def _is_there(self) -> bool:
         return self._path.exists()
 

@@ -205,6 +205,9 @@ class PostgresTableTarget(SqlTarget):
             return postgres_error(error, self._server)
         return TransientError(f"{type(error).__name__}: {error}")
 
+    def _says_missing(self, error: Exception) -> bool:
+        return isinstance(error, (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName))
+
     def _is_there(self) -> bool:
         return True
 

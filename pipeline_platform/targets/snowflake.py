@@ -99,6 +99,9 @@ class SnowflakeTableTarget(SqlTarget):
             return snowflake_error(error, self._account)
         return TransientError(f"{type(error).__name__}: {error}")
 
+    def _says_missing(self, error: Exception) -> bool:
+        return getattr(error, "errno", None) == _DOES_NOT_EXIST
+
     def _is_there(self) -> bool:
         return True
 
@@ -111,7 +114,7 @@ class SnowflakeTableTarget(SqlTarget):
         try:
             found = session.records(self._sql(_DESCRIBE, name=self._quote(name)))
         except Exception as error:
-            if getattr(error, "errno", None) == _DOES_NOT_EXIST:
+            if self._says_missing(error):
                 return None
             raise
         return snowflake_types.table_from(found)
@@ -176,7 +179,7 @@ class SnowflakeTableTarget(SqlTarget):
         try:
             found = session.records(_STAGES.format(schema=schema))
         except Exception as error:
-            if getattr(error, "errno", None) != _DOES_NOT_EXIST:
+            if not self._says_missing(error):
                 raise
             found = []
         urls = [str(row["url"]) for row in found if _exactly(str(row["name"])) == name]

@@ -110,6 +110,10 @@ class SqlTable(ABC):
         """The platform's error for one of the driver."""
 
     @abstractmethod
+    def _says_missing(self, error: Exception) -> bool:
+        """The driver says that a table or its schema does not exist."""
+
+    @abstractmethod
     def _is_there(self) -> bool:
         """False if there is no database yet, so nothing can be in it."""
 
@@ -264,9 +268,12 @@ class SqlTable(ABC):
         if not self._is_there():
             return None
         with self._connect(read_only=True) as session:
-            if self._table(session, self._system.table + COMMITS_SUFFIX) is None:
+            try:
+                return self._read_commit(session, window)
+            except Exception as error:
+                if not self._says_missing(error):
+                    raise
                 return None
-            return self._read_commit(session, window)
 
     def count(self, window: WindowSlice) -> TargetCounts:
         """Rows of the window now, both ways in one statement; 0 and 0 without a table."""
