@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from pipeline_platform.arrow_memory import take_arrow_memory_from_system
 from pipeline_platform.errors import ConfigurationError
 
 
@@ -14,8 +15,10 @@ def build_connector(
     """`Class(system, base_dir=base_dir, **more)` of the class that `system.type` names.
 
     `registry` maps short names to import paths; anything else is an import path of the user's own,
-    `package.module:Class`. Raises ConfigurationError if there is no such module or class.
+    `package.module:Class`. Raises ConfigurationError if there is no such module or class. From
+    here on rows may move in this process, so Arrow's memory is settled first.
     """
+    take_arrow_memory_from_system()
     path = registry.get(system.type, system.type)
     module_name, _, class_name = path.partition(":")
     try:

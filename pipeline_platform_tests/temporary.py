@@ -4,15 +4,16 @@ What a small window or a fresh database takes is mostly the disk's time, and a f
 makes and removes thousands of files.
 """
 
-import atexit
 import os
 import shutil
 import tempfile
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 MEMORY = Path("/dev/shm")
 VARIABLE = "TMPDIR"
 FEWEST_BYTES = 4 << 30
+_LAST = -1000
 
 
 def temporary_files_in_memory() -> None:
@@ -26,13 +27,9 @@ def temporary_files_in_memory() -> None:
     folder.chmod(0o755)  # servers run as other users
     os.environ[VARIABLE] = str(folder)
     tempfile.tempdir = None
-    atexit.register(_remove, folder, os.getpid())
+    # In the process that made it only, and after multiprocessing removed its own folder in it.
+    Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=_LAST)
 
 
 def _is_big_enough() -> bool:
     return os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= FEWEST_BYTES
-
-
-def _remove(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "tolerance", "moment", "window", "record", "execution", "movement", "query_field",
      "naming", "quoting", "fault_points"),
-    ("config", "connections", "connectors"),
+    ("config", "connections", "arrow_memory", "connectors"),
     ("sources", "stages", "targets", "drive_table"),
     ("flow",),
     ("partitions", "automation"),

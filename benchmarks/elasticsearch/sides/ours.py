@@ -8,8 +8,8 @@ import pyarrow as pa
 from benchmarks.elasticsearch.sides.side import Job, main
 from pipeline_platform.config import elasticsearch, systems
 from pipeline_platform.movement import AttemptPath, WindowSlice
-from pipeline_platform.sources.elasticsearch.source import ElasticsearchSource
-from pipeline_platform.stages.local import LocalStage
+from pipeline_platform.sources import build_source
+from pipeline_platform.stages import build_stage
 
 # Where pandas is installed, as in the environment of the tests, pyarrow imports it at the first
 # array that is made of a list.
@@ -25,8 +25,8 @@ def deliver(job: Job) -> Callable[[], int]:
         }
     )  # fmt: skip
     stage_settings = systems.LocalStage.model_validate({"type": "local", "path": "stage"})
-    source = ElasticsearchSource(settings, base_dir=job.files)
-    stage = LocalStage(stage_settings, base_dir=job.files)
+    source = build_source(settings, base_dir=job.files)
+    stage = build_stage(stage_settings, base_dir=job.files)
     bounds = (datetime.fromisoformat(moment) for moment in (job.start, job.end))
     window = WindowSlice("bench", *bounds)
     with source.read(window) as snapshot:
