@@ -5,7 +5,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pipeline_platform.arrow_memory import take_arrow_memory_from_system
 from pipeline_platform.errors import ConfigurationError
 
 
@@ -15,10 +14,8 @@ def build_connector(
     """`Class(system, base_dir=base_dir, **more)` of the class that `system.type` names.
 
     `registry` maps short names to import paths; anything else is an import path of the user's own,
-    `package.module:Class`. Raises ConfigurationError if there is no such module or class. From
-    here on rows may move in this process, so Arrow's memory is settled first.
+    `package.module:Class`. Raises ConfigurationError if there is no such module or class.
     """
-    take_arrow_memory_from_system()
     path = registry.get(system.type, system.type)
     module_name, _, class_name = path.partition(":")
     try:

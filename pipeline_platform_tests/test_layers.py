@@ -11,8 +11,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Lower layers first; a file imports only from its own layer or a lower one.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "tolerance", "moment", "window", "record", "execution", "movement", "query_field",
-     "naming", "quoting", "fault_points"),
-    ("config", "connections", "arrow_memory", "connectors"),
+     "naming", "quoting", "fault_points", "arrow_memory"),
+    ("config", "connections", "connectors"),
     ("sources", "stages", "targets", "drive_table"),
     ("flow",),
     ("partitions", "automation"),

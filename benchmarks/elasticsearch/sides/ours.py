@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from datetime import datetime
 
-import pyarrow as pa
-
 from benchmarks.elasticsearch.sides.side import Job, main
 from pipeline_platform.config import elasticsearch, systems
 from pipeline_platform.movement import AttemptPath, WindowSlice
 from pipeline_platform.sources import build_source
 from pipeline_platform.stages import build_stage
+
+import pyarrow as pa  # isort: skip  # behind the platform, which settles its memory
 
 # Where pandas is installed, as in the environment of the tests, pyarrow imports it at the first
 # array that is made of a list.

@@ -1,6 +1,7 @@
 """What every side is told and tells. Standard library only: the peers' environment runs it too."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -14,6 +15,7 @@ ROOT = Path(__file__).parents[3]
 STATUS = Path("/proc/self/status")
 BATCH_DOCUMENTS = 10_000
 SIDE_SECONDS = 300
+_POOL = "ARROW_DEFAULT_MEMORY_POOL"
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,18 @@ def run_side(module: str, job: Job, python: str | Path) -> Sample:
     """The sample of a side in a fresh process. Raises RuntimeError if it fails."""
     done = subprocess.run(
         [python, "-m", f"{__package__}.{module}", json.dumps(asdict(job))],
-        cwd=ROOT, capture_output=True, text=True, timeout=SIDE_SECONDS, check=False,
+        cwd=ROOT, env=_environment(), capture_output=True, text=True, timeout=SIDE_SECONDS,
+        check=False,
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"{module} failed:\n{done.stderr[-2000:]}")
     # Libraries may print as well; the sample comes last.
     return Sample(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _environment() -> dict[str, str]:
+    """Without what the platform set for its own processes: every side starts as its users do."""
+    return {name: value for name, value in os.environ.items() if name != _POOL}
 
 
 def _cpu_seconds() -> float:
