@@ -16,7 +16,7 @@ from benchmarks.data import key_of_day
 from benchmarks.measure import Measure, Stopwatch, medians, seconds
 from benchmarks.projects import project_of, run_first_window
 from benchmarks.world import EMBEDDED, POSTGRES, World
-from pipeline_platform.connections.postgres_kept_open import close_kept_sessions
+from pipeline_platform.connections.postgres_kept_open import RESET, close_kept_sessions
 from pipeline_platform.flow.pipeline import Pipeline
 from pipeline_platform.flow.step import STEPS
 from pipeline_platform.sources import duckdb as duckdb_source
@@ -170,10 +170,11 @@ def counted_statements(world: World) -> Iterator[list[str]]:
         world.at_target(f"ALTER DATABASE {world.database.name} RESET log_statement")
     with world.log.open(errors="replace") as log:
         log.seek(start)
-        # The reset comes over a connection that logs, as it began while the setting stood. An empty
-        # statement asks a kept session whether it still answers.
+        # The reset comes over a connection that logs, as it began while the setting stood. A kept
+        # session is asked to be as new before each use.
         found = re.findall(r"LOG:  (?:statement|execute [^:]*): (.+)", log.read())
-        statements += [text for text in found if "RESET log_statement" not in text]
+        ours = ("RESET log_statement", RESET.decode())
+        statements += [text for text in found if not text.endswith(ours)]
 
 
 class _Counting:

@@ -11,6 +11,7 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 
 MEMORY = Path("/dev/shm")
+_NAME = "pipeline-platform-tests"
 VARIABLE = "TMPDIR"
 FEWEST_BYTES = 4 << 30
 _LAST = -1000
@@ -23,7 +24,8 @@ def temporary_files_in_memory() -> None:
     """
     if VARIABLE in os.environ or not _is_big_enough():
         return
-    folder = Path(tempfile.mkdtemp(prefix="pipeline-platform-tests-", dir=MEMORY))
+    _remove_those_of_the_dead()
+    folder = Path(tempfile.mkdtemp(prefix=f"{_NAME}-{os.getpid()}-", dir=MEMORY))
     folder.chmod(0o755)  # servers run as other users
     os.environ[VARIABLE] = str(folder)
     tempfile.tempdir = None
@@ -32,4 +34,15 @@ def temporary_files_in_memory() -> None:
 
 
 def _is_big_enough() -> bool:
-    return os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= FEWEST_BYTES
+    """Servers are copied there, so programs must be allowed to run."""
+    if not os.access(MEMORY, os.W_OK) or os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
+        return False
+    return shutil.disk_usage(MEMORY).free >= FEWEST_BYTES
+
+
+def _remove_those_of_the_dead() -> None:
+    """What processes left that were killed."""
+    for folder in MEMORY.glob(f"{_NAME}-*-*"):
+        process = folder.name.removeprefix(f"{_NAME}-").partition("-")[0]
+        if process.isdigit() and not Path("/proc", process).exists():
+            shutil.rmtree(folder, ignore_errors=True)

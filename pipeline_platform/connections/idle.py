@@ -7,7 +7,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 Connection = TypeVar("Connection")
@@ -15,7 +16,7 @@ Connection = TypeVar("Connection")
 
 @dataclass(frozen=True)
 class _Entry(Generic[Connection]):
-    key: Hashable
+    key: Hashable = field(repr=False)  # there may be a password in it
     kept_at: float
     process: int
     connection: Connection
@@ -24,7 +25,7 @@ class _Entry(Generic[Connection]):
 class IdleConnections(Generic[Connection]):
     """Each is used by one thread at a time, and closed when nobody used it for `seconds`.
 
-    `close` must not raise. A forked process leaves those of its parent alone.
+    What `close` raises is left out. A forked process leaves those of its parent alone.
     """
 
     def __init__(self, seconds: float, close: Callable[[Connection], None]) -> None:
@@ -48,14 +49,20 @@ class IdleConnections(Generic[Connection]):
         return None
 
     def keep(self, key: Hashable, connection: Connection) -> None:
-        """For the next one who takes it."""
+        """For the next one who takes it; closed at once where no thread could close it later."""
+        entry = _Entry(key, time.monotonic(), os.getpid(), connection)
         with self._lock:
-            self._kept.append(_Entry(key, time.monotonic(), os.getpid(), connection))
             if self._closer is None:
-                self._closer = threading.Thread(
+                closer = threading.Thread(
                     target=self._close_idle, name="idle connections", daemon=True
                 )
-                self._closer.start()
+                with suppress(RuntimeError):
+                    closer.start()
+                    self._closer = closer
+            if self._closer is not None:
+                self._kept.append(entry)
+                return
+        self._close_quietly(entry)
 
     def close_older(self, seconds: float = 0.0) -> int:
         """Close this process's connections that are unused for so long; how many are left."""
@@ -68,8 +75,12 @@ class IdleConnections(Generic[Connection]):
             if not left:
                 self._closer = None
         for entry in old:
-            self._close(entry.connection)
+            self._close_quietly(entry)
         return left
+
+    def _close_quietly(self, entry: _Entry[Connection]) -> None:
+        with suppress(Exception):
+            self._close(entry.connection)
 
     def _close_idle(self) -> None:
         left = 1

@@ -7,7 +7,7 @@ over TLS several round trips: more than most of the questions do.
 import atexit
 import selectors
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 1.0
 ANSWER_SECONDS = 2.0
 """A kept session has so long to show that it is alive, before a new one is opened instead."""
+RESET = b"DISCARD ALL"
 
 _idle: "IdleConnections[Session]" = IdleConnections(IDLE_SECONDS, lambda session: session.close())
 atexit.register(_idle.close_older)
@@ -33,15 +34,11 @@ def session_of(
     """A kept session with equal settings, or a new one of `connect`.
 
     Leaving the block commits, and keeps the session for `IDLE_SECONDS`. An exception rolls back,
-    and closes it. A kept session that does not answer any more is replaced by a new one.
+    and closes it. A kept session is as new at its next use, whatever functions and triggers of the
+    database set in it; one that does not answer any more is replaced by a new one.
     """
     key = tuple(sorted(settings.items()))
-    session = _idle.take(key)
-    while session is not None and not _answers(session):
-        session.close()
-        session = _idle.take(key)
-    if session is None:
-        session = connect()
+    session = _kept(key) or connect()
     try:
         yield session
         if not session.closed:
@@ -51,7 +48,7 @@ def session_of(
             session.rollback()
         session.close()
         raise
-    if _is_as_new(session):
+    if _may_be_kept(session):
         _idle.keep(key, session)
     else:
         session.close()
@@ -62,8 +59,21 @@ def close_kept_sessions() -> None:
     _idle.close_older()
 
 
-def _is_as_new(session: "Session") -> bool:
-    """Whether it may be kept; what a user may have set is as it was at its beginning then."""
+def _kept(key: Hashable) -> "Session | None":
+    while (session := _idle.take(key)) is not None:
+        is_good = False
+        try:
+            is_good = _is_reset(session)
+        finally:
+            if not is_good:
+                session.close()
+        if is_good:
+            return session
+    return None
+
+
+def _may_be_kept(session: "Session") -> bool:
+    """Whether it may be; what its user may have set at the client is as at its beginning then."""
     from psycopg.pq import TransactionStatus
 
     if session.closed or session.info.transaction_status != TransactionStatus.IDLE:
@@ -74,24 +84,30 @@ def _is_as_new(session: "Session") -> bool:
     return True
 
 
-def _answers(session: "Session") -> bool:
-    """Ask nothing, and see whether that is answered in time. libpq itself would wait for ever."""
+def _is_reset(session: "Session") -> bool:
+    """Reset what was set at the server; False if that is not answered in time.
+
+    Settings, temporary tables and locks of a session outlive its transactions. libpq itself would
+    wait for ever.
+    """
     from psycopg import Error
     from psycopg.pq import ExecStatus
 
     wire = session.pgconn
     until = time.monotonic() + ANSWER_SECONDS
     try:
-        wire.send_query(b"")
+        wire.send_query(RESET)
+        is_done = True
         with selectors.DefaultSelector() as ready:
             ready.register(wire.socket, selectors.EVENT_READ)
-            while wire.flush() or wire.is_busy():
-                if not ready.select(max(until - time.monotonic(), 0)):
-                    return False
-                wire.consume_input()
-        is_alive = True
-        while (result := wire.get_result()) is not None:
-            is_alive &= result.status == ExecStatus.EMPTY_QUERY
-        return is_alive
-    except Error:
+            while True:
+                while wire.flush() or wire.is_busy():
+                    if not ready.select(max(until - time.monotonic(), 0)):
+                        return False
+                    wire.consume_input()
+                result = wire.get_result()
+                if result is None:
+                    return is_done
+                is_done &= result.status == ExecStatus.COMMAND_OK
+    except (Error, OSError, ValueError):
         return False

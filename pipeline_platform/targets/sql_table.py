@@ -103,7 +103,7 @@ class SqlTable(ABC):
 
     @abstractmethod
     def _connect(self, *, read_only: bool = False) -> AbstractContextManager[Session]:
-        """A fresh session; driver errors that leave the block are mapped to errors.py."""
+        """A session for this block alone; the driver's errors leave it mapped to errors.py."""
 
     @abstractmethod
     def _mapped(self, error: Exception) -> PipelineError:
@@ -271,7 +271,9 @@ class SqlTable(ABC):
             try:
                 return self._read_commit(session, window)
             except Exception as error:
-                if not self._says_missing(error):
+                # The driver may mean something else that the table's policies or views refer to.
+                name = self._system.table + COMMITS_SUFFIX
+                if not self._says_missing(error) or self._table(session, name) is not None:
                     raise
                 return None
 

@@ -231,7 +231,7 @@ class SqlTarget(SqlOwnership):
         """Run `body` in one transaction; says also whether its commit's outcome was in doubt.
 
         `before` runs ahead of it on the same connection, committing by itself.
-        A commit that did not answer is never guessed about: a fencing write on a fresh connection
+        A commit that did not answer is never guessed about: a fencing write on another connection
         waits for it, and `arrived` judges the commit row as it was before that write.
         """
         with self._connect() as session:

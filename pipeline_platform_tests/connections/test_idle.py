@@ -45,12 +45,16 @@ def test_the_last_one_of_a_key_is_taken_once(idle: IdleConnections[Fake]) -> Non
     assert [one.closed for one in (first, last, other)] == [False] * 3
 
 
-def test_those_that_are_old_are_closed_and_counted(idle: IdleConnections[Fake]) -> None:
+def test_those_that_are_old_are_closed_and_counted(
+    monkeypatch: pytest.MonkeyPatch, idle: IdleConnections[Fake]
+) -> None:
     old, young = Fake(), Fake()
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     idle.keep("a", old)
-    time.sleep(A_MOMENT)
+    now[0] += A_MOMENT
     idle.keep("a", young)
-    assert idle.close_older(A_MOMENT) == 1
+    assert idle.close_older(A_MOMENT / 2) == 1
     assert (old.closed, young.closed) == (True, False)
     assert idle.close_older() == 0
     assert young.closed
@@ -62,13 +66,48 @@ def test_what_nobody_uses_is_closed_by_itself_and_never_taken() -> None:
     for _ in range(2):  # the thread that closes has ended in between
         one, other = Fake(), Fake()
         idle.keep("a", one)
-        idle.keep("a", other)
-        assert idle.take("a") is other
         wait_until_closed(one)
         assert idle.take("a") is None
-        assert not other.closed
         idle.keep("a", other)
         wait_until_closed(other)
+
+
+def test_one_that_does_not_close_leaves_the_others_to_be_closed() -> None:
+    def close(connection: Fake) -> None:
+        connection.close()
+        if connection is bad:
+            raise RuntimeError("it does not close")
+
+    idle: IdleConnections[Fake] = IdleConnections(A_MOMENT, close)
+    bad, good, later = Fake(), Fake(), Fake()
+    idle.keep("a", bad)
+    idle.keep("a", good)
+    wait_until_closed(good)
+    idle.keep("a", later)
+    wait_until_closed(later)
+    assert bad.closed
+
+
+def test_where_no_thread_can_start_nothing_is_kept(
+    monkeypatch: pytest.MonkeyPatch, idle: IdleConnections[Fake]
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        refused = Fake()
+        idle.keep("a", refused)
+    assert refused.closed
+    assert idle.take("a") is None
+    kept = Fake()
+    idle.keep("a", kept)
+    assert idle.take("a") is kept
+
+
+def test_a_key_with_a_password_is_never_shown(idle: IdleConnections[Fake]) -> None:
+    idle.keep(("password", "hunter2"), Fake())
+    assert "hunter2" not in repr(idle._kept)
 
 
 def test_one_that_is_too_old_is_not_taken_before_it_is_closed(

@@ -14,13 +14,14 @@ import pytest
 
 import pipeline_platform
 from pipeline_platform.config.systems import DuckDBTarget
-from pipeline_platform.errors import ClaimLostError, TransientError
+from pipeline_platform.errors import ClaimLostError, PermanentError, TransientError
 from pipeline_platform.fault_points import VARIABLE, fault_hook
 from pipeline_platform.movement import TargetCounts, WindowSlice
 from pipeline_platform.query_field import QueryField
 from pipeline_platform.targets import build_target
 from pipeline_platform.targets.base import Target
 from pipeline_platform.targets.duckdb import DuckDBTableTarget
+from pipeline_platform.targets.sql_table import COMMITS_SUFFIX
 from pipeline_platform_tests.targets.contract import TargetContract
 from pipeline_platform_tests.targets.contract_bucket import BucketContract
 from pipeline_platform_tests.targets.staged import HOUR, SCHEMA, START, WINDOW, Staging, rows_of
@@ -53,6 +54,20 @@ class TestDuckDBTarget(TargetContract, BucketContract):
     @pytest.fixture
     def warehouse(self, tmp_path: Path) -> DuckDBFile:
         return DuckDBFile(tmp_path)
+
+    def test_a_commit_table_that_cannot_be_read_is_not_taken_for_missing(
+        self, warehouse: DuckDBFile
+    ) -> None:
+        """Its rows say how far others were: without them a run would begin anew."""
+        target = warehouse.target()
+        warehouse.execute("CREATE SCHEMA analytics")
+        assert target.commit_row(WINDOW) is None
+        commits = "analytics.orders" + COMMITS_SUFFIX
+        warehouse.execute("CREATE TABLE analytics.base (a INTEGER)")
+        warehouse.execute(f"CREATE VIEW {commits} AS SELECT * FROM analytics.base")
+        warehouse.execute("DROP TABLE analytics.base")
+        with pytest.raises(PermanentError, match="base"):
+            target.commit_row(WINDOW)
 
     def assert_equal(self, warehouse: Warehouse, table: pa.Table) -> None:
         assert isinstance(warehouse, DuckDBFile)
