@@ -7,7 +7,7 @@ seconds to import, so they are imported when first needed.
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,12 +33,7 @@ _PLAIN = re.compile(r"[A-Z_][A-Z0-9_$]*")
 _CONNECTION_FIELDS = set(SnowflakeConnection.model_fields)
 
 
-def _close(connection: Any) -> None:
-    with suppress(Exception):
-        connection.close()
-
-
-_idle: IdleConnections[Any] = IdleConnections(IDLE_SECONDS, _close)
+_idle: IdleConnections[Any] = IdleConnections(IDLE_SECONDS, lambda connection: connection.close())
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from pipeline_platform_tests.servers.postgres import PostgresServer
 pytestmark = [pytest.mark.timeout(600), pytest.mark.waits]
 SENSOR_SECONDS = 120.0
 STORY_SECONDS = 300.0
+BEFORE_LOADING = {"pre_validation", "source_count", "source_to_stage_transfer", "stage_count"}
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +68,16 @@ def test_a_backfill_with_a_poisoned_window_and_one_that_heals(daemon: Daemon) ->
         STORY_SECONDS,
     )
     assert dagster_graphql.backfill_status(project, backfill) == "COMPLETED_FAILED"
-    assert dagster_graphql.backfill_counts(project, backfill) == {
+    assert dagster_graphql.partition_counts(project, assets) == {
         "source": (4, 0),
         "stage": (3, 1),
         "target": (3, 1),
         "audit": (3, 1),
         "cleaning": (3, 1),
     }
-    healed = Counter(category for category, _ in _failures(daemon))
+    # Neither the lock nor the poison lets a run get further; what got further did not fail.
+    assert {phase for _, phase, _ in _failures(daemon)} <= BEFORE_LOADING
+    healed = Counter(category for category, _, _ in _failures(daemon))
     assert healed["transient"] >= 1
     assert healed["data"] == 1  # no retry of what a retry cannot mend
     right = [day for day in days if day != POISONED_DAY]
@@ -199,11 +202,11 @@ def test_rows_that_arrive_are_loaded_by_themselves_once(daemon: Daemon) -> None:
     assert first_look.coverage.since > arrived - timedelta(hours=1)
 
 
-def _failures(daemon: Daemon) -> list[tuple[str, str]]:
+def _failures(daemon: Daemon) -> list[tuple[str, str, str]]:
     return [
-        (category, run)
-        for category, run in daemon.rows(
-            "SELECT error_category, pipeline_id "
+        (category, phase, run)
+        for category, phase, run in daemon.rows(
+            "SELECT error_category, phase_failed, pipeline_id "
             "FROM pipeline_platform.pipeline_execution_drive "
             "WHERE pipeline_name = %s AND pipeline_status = 'FAILED'",
             ORDERS,

@@ -171,11 +171,13 @@ class Place:
         errors = [event["error"] for event in events if event.get("error")]
         return texts + [one["message"] for error in errors for one in (error, *error["causes"])]
 
+    def assets(self, name: str) -> list[tuple[str, str]]:
+        """The keys of a pipeline's assets."""
+        return [(name, step) for step in STEPS]
+
     def backfill(self, name: str) -> str:
         """A backfill of the day, all assets; its id."""
-        return dagster_graphql.launch_backfill(
-            self.project, [(name, step) for step in STEPS], [DAY]
-        )
+        return dagster_graphql.launch_backfill(self.project, self.assets(name), [DAY])
 
     def launch(self, name: str) -> None:
         """A run of the day, as a sensor or a person starts it."""
