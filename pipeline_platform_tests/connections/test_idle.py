@@ -61,6 +61,19 @@ def test_those_that_are_old_are_closed_and_counted(
     assert idle.take("a") is None
 
 
+def test_one_that_is_in_use_is_not_closed(idle: IdleConnections[Fake]) -> None:
+    one, other = Fake(), Fake()
+    idle.keep("a", one)
+    idle.keep("a", other)
+    assert idle.take("a") is other
+    assert idle.close_older() == 0
+    assert (one.closed, other.closed) == (True, False)
+    assert idle.take("a") is None
+    idle.keep("a", other)
+    assert idle.close_older() == 0
+    assert other.closed
+
+
 def test_what_nobody_uses_is_closed_by_itself_and_never_taken() -> None:
     idle: IdleConnections[Fake] = IdleConnections(A_MOMENT, Fake.close)
     for _ in range(2):  # the thread that closes has ended in between

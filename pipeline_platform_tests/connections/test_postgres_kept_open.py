@@ -88,7 +88,8 @@ def test_it_ends_when_nobody_uses_it_for_a_moment(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    server.pid()
+    with server.session():
+        assert len(server.pids()) == 1
     deadline = time.monotonic() + 10 * IDLE_SECONDS
     while server.pids():
         assert time.monotonic() < deadline
