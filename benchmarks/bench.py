@@ -18,7 +18,7 @@ class Bench(ABC):
     @property
     def repeats(self) -> int:
         """Rounds of interleaved samples."""
-        return 2 if self.quick else 5
+        return 1 if self.quick else 5
 
     def rows(self, number: int) -> int:
         """A window's size: less of it in a quick run."""

@@ -40,6 +40,8 @@ temporary_files_in_memory()
 
 # The one that make names is the user's.
 os.environ.pop("DAGSTER_HOME", None)
+# What one of the many processes compiles, the next need not.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The first example of a test may pay for an import; time is not what these tests are about.
 settings.register_profile("tests", deadline=None, database=None)

@@ -11,12 +11,13 @@ import duckdb
 
 from pipeline_platform.config.load import parse_config
 from pipeline_platform.config.systems import DuckDBState, PostgresState
+from pipeline_platform.connections.duckdb_kept_open import duckdb_kept_open
 from pipeline_platform.drive_table import build_store
 from pipeline_platform.drive_table.store import DriveStore
 from pipeline_platform.execution import ExecutionRow
 from pipeline_platform.flow.pipeline import Pipeline
 from pipeline_platform.flow.run import RunRequest
-from pipeline_platform.flow.step import STEPS, StepResult, perform
+from pipeline_platform.flow.step import STEPS, perform
 from pipeline_platform_tests.servers.postgres import Database
 
 LOG = logging.getLogger("pipeline_platform_tests")
@@ -103,20 +104,19 @@ def run_window(
     """What one Dagster run does with a window; raises StepFailedError as the assets see it."""
     owner = run_id or uuid.uuid4().hex
     window = pipeline.windows.window_of_key(key)
-    result: StepResult | None = None
-    for step in steps:
-        request = RunRequest(
-            run_id=owner,
-            first=step == steps[0],
-            last=step == steps[-1],
-            force=force,
-            restate=restate,
-            held_wait_seconds=held_wait_seconds,
-        )
-        result = perform(step, pipeline, window, store, request, LOG)
-        given = result.handover
-        store.save(given.claim, given.record, given.row, release=given.release)
-    row = store.run_of(pipeline.name, owner)
+    with duckdb_kept_open():  # as in a step of Dagster
+        for step in steps:
+            request = RunRequest(
+                run_id=owner,
+                first=step == steps[0],
+                last=step == steps[-1],
+                force=force,
+                restate=restate,
+                held_wait_seconds=held_wait_seconds,
+            )
+            given = perform(step, pipeline, window, store, request, LOG).handover
+            store.save(given.claim, given.record, given.row, release=given.release)
+        row = store.run_of(pipeline.name, owner)
     assert row is not None
     return row
 

@@ -1,7 +1,13 @@
-"""The demo on its real data, against a count of the package's file without code of ours."""
+"""The README's commands in a fresh copy, as a stranger would run them, and what its demo left
+there, against a count of the package's file without code of ours.
+
+Only the installation is not repeated: the copy uses the environment of these tests, which the same
+Makefile made.
+"""
 
 import csv
 import io
+import subprocess
 import sys
 import zipfile
 from collections import Counter
@@ -14,7 +20,11 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pytest
 
+from pipeline_platform_tests.documents import DOCUMENTS
 from pipeline_platform_tests.fresh_clone import copy_work_tree, run
+
+# They share what the demo left, so they belong into one worker.
+pytestmark = pytest.mark.timeout(600)
 
 DAYS = [f"2013-03-{day:02d}" for day in range(7, 14)]
 
@@ -23,12 +33,22 @@ DAYS = [f"2013-03-{day:02d}" for day in range(7, 14)]
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project in which the demo ran once."""
     folder = copy_work_tree(tmp_path_factory.mktemp("demo"))
-    done = run([sys.executable, "-m", "demo"], folder, DAGSTER_HOME=str(folder))
-    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    done = command(folder, "make demo")
     assert done.stderr == ""
     again = done.stdout.partition("Once more, what is right already:\n")[2]
     assert again.startswith("✓ flights 2013-03-07  SKIPPED: already right: 980 rows")
     return folder
+
+
+def command(folder: Path, line: str) -> "subprocess.CompletedProcess[str]":
+    """A line of the README; what it needs is installed."""
+    if line.startswith("make "):
+        line += " --assume-old=.venv/.installed"
+    # The installed package is this checkout, not the copy.
+    done = run(line, folder, timeout=300, PYTHONPATH=str(folder))
+    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    return done
 
 
 def flights() -> list[dict[str, str]]:
@@ -104,10 +124,19 @@ def test_running_it_again_changes_nothing_but_the_drive_table(demo: Path) -> Non
 
     before, runs_before = state(), runs()
     assert len(before[2]) == 7
-    done = run([sys.executable, "-m", "demo"], demo, DAGSTER_HOME=str(demo))
-    assert done.returncode == 0, done.stdout + done.stderr
+    command(demo, "make demo")
     assert state() == before
     gained = runs() - runs_before
     assert sorted((str(day), status) for (day, status) in gained.elements()) == [
         (day, "SKIPPED") for day in DAYS
     ]
+
+
+def test_the_readme_goes_on_from_there(demo: Path) -> None:
+    blocks = DOCUMENTS["README.md"].blocks("console")
+    first, test, *others = [line for block in blocks for line in block.splitlines()]
+    assert (first, test) == ("make demo", "make test")
+    # `make test` is what runs this test: only that it is there is checked.
+    command(demo, "make --dry-run test")
+    for line in others:
+        command(demo, line)

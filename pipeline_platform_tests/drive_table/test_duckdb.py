@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,26 @@ import duckdb
 import pytest
 
 from pipeline_platform.config.systems import DuckDBState
+from pipeline_platform.connections.duckdb_kept_open import duckdb_kept_open
 from pipeline_platform.drive_table import build_store
 from pipeline_platform.drive_table.store import DriveStore
 from pipeline_platform.errors import PermanentError, TransientError
 from pipeline_platform_tests.drive_table.contract import DriveStoreContract
 from pipeline_platform_tests.drive_table.examples import Raw, a_record, key_of
 
+STATE = DuckDBState(path="data/state.duckdb", schema="my state")
+
 
 class TestDuckDBStore(DriveStoreContract):
     @pytest.fixture
-    def base_dir(self, tmp_path: Path) -> Path:
-        return tmp_path
+    def base_dir(self, tmp_path: Path) -> Iterator[Path]:
+        """Its file stays open between two calls, as in a step of a run."""
+        with duckdb_kept_open():
+            yield tmp_path
 
     @pytest.fixture
     def state(self) -> DuckDBState:
-        return DuckDBState(path="data/state.duckdb", schema="my state")
+        return STATE
 
     @pytest.fixture
     def raw(self, base_dir: Path) -> Raw:
@@ -34,11 +40,25 @@ class TestDuckDBStore(DriveStoreContract):
 
         return execute
 
-    def test_a_file_that_another_process_holds(self, store: DriveStore, base_dir: Path) -> None:
-        state = DuckDBState(path="data/state.duckdb", schema="my state", lock_timeout_seconds=0.2)
-        hurried = build_store(state, base_dir=base_dir)
+
+class TestDuckDBFile:
+    """The file is closed after each call."""
+
+    @pytest.fixture
+    def unmigrated(self, tmp_path: Path) -> DriveStore:
+        return build_store(STATE, base_dir=tmp_path)
+
+    @pytest.fixture
+    def store(self, unmigrated: DriveStore) -> DriveStore:
+        unmigrated.migrate()
+        return unmigrated
+
+    def test_a_file_that_another_process_holds(self, store: DriveStore, tmp_path: Path) -> None:
+        hurried = build_store(
+            STATE.model_copy(update={"lock_timeout_seconds": 0.2}), base_dir=tmp_path
+        )
         code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(1, flush=True); input()"
-        path = base_dir / "data/state.duckdb"
+        path = tmp_path / "data/state.duckdb"
         with subprocess.Popen(
             [sys.executable, "-c", code, str(path)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

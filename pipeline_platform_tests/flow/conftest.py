@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from pipeline_platform.connections.duckdb_kept_open import let_go_of_reader
 from pipeline_platform.drive_table.store import DriveStore
 from pipeline_platform.flow.pipeline import Pipeline
 from pipeline_platform_tests import pipelines
@@ -65,6 +66,7 @@ class World:
                 connection.execute("SET TIME ZONE 'UTC'")
                 cursor = connection.execute(statement.encode())
                 return cursor.fetchall() if cursor.description else []
+        let_go_of_reader(file)  # in the middle of a run, which keeps its source open
         with duckdb.connect(str(file)) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             return connection.execute(statement).fetchall()

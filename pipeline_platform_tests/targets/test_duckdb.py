@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 import pipeline_platform
 from pipeline_platform.config.systems import DuckDBTarget
+from pipeline_platform.connections.duckdb_kept_open import duckdb_kept_open
 from pipeline_platform.errors import ClaimLostError, PermanentError, TransientError
 from pipeline_platform.fault_points import VARIABLE, fault_hook
 from pipeline_platform.movement import TargetCounts, WindowSlice
@@ -25,7 +27,7 @@ from pipeline_platform.targets.sql_table import COMMITS_SUFFIX
 from pipeline_platform_tests.targets.contract import TargetContract
 from pipeline_platform_tests.targets.contract_bucket import BucketContract
 from pipeline_platform_tests.targets.staged import HOUR, SCHEMA, START, WINDOW, Staging, rows_of
-from pipeline_platform_tests.targets.warehouse import CREATED_AT, ROWS, Warehouse
+from pipeline_platform_tests.targets.warehouse import CREATED_AT, ROWS, TargetTests, Warehouse
 
 PROJECT = Path(pipeline_platform.__file__).parent.parent
 HOLD = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print(1, flush=True); input()"
@@ -52,6 +54,31 @@ class DuckDBFile(Warehouse):
 
 class TestDuckDBTarget(TargetContract, BucketContract):
     @pytest.fixture
+    def warehouse(self, tmp_path: Path) -> Iterator[DuckDBFile]:
+        """Its file stays open between two calls, as in a step of a run."""
+        with duckdb_kept_open():
+            yield DuckDBFile(tmp_path)
+
+    def assert_equal(self, warehouse: Warehouse, table: pa.Table) -> None:
+        assert isinstance(warehouse, DuckDBFile)
+        with duckdb.connect(warehouse.path) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            reader = connection.sql(
+                "SELECT * EXCLUDE (_pipeline_name, _pipeline_window_start) "
+                "FROM analytics.orders ORDER BY created_at"
+            )
+            stored = reader.to_arrow_table()
+        for name in table.schema.names:
+            staged = table[name]
+            wanted = pa.string() if pa.types.is_null(staged.type) else staged.type
+            found = stored[name].cast(wanted).combine_chunks()
+            assert str(found.to_pylist()) == str(staged.combine_chunks().to_pylist()), name
+
+
+class TestDuckDBFile(TargetTests):
+    """The file is closed after each call."""
+
+    @pytest.fixture
     def warehouse(self, tmp_path: Path) -> DuckDBFile:
         return DuckDBFile(tmp_path)
 
@@ -68,21 +95,6 @@ class TestDuckDBTarget(TargetContract, BucketContract):
         warehouse.execute("DROP TABLE analytics.base")
         with pytest.raises(PermanentError, match="base"):
             target.commit_row(WINDOW)
-
-    def assert_equal(self, warehouse: Warehouse, table: pa.Table) -> None:
-        assert isinstance(warehouse, DuckDBFile)
-        with duckdb.connect(warehouse.path) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            reader = connection.sql(
-                "SELECT * EXCLUDE (_pipeline_name, _pipeline_window_start) "
-                "FROM analytics.orders ORDER BY created_at"
-            )
-            stored = reader.to_arrow_table()
-        for name in table.schema.names:
-            staged = table[name]
-            wanted = pa.string() if pa.types.is_null(staged.type) else staged.type
-            found = stored[name].cast(wanted).combine_chunks()
-            assert str(found.to_pylist()) == str(staged.combine_chunks().to_pylist()), name
 
     def test_prepares_from_eight_threads(self, warehouse: DuckDBFile) -> None:
         target = warehouse.target()

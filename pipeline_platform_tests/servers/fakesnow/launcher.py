@@ -1,4 +1,4 @@
-"""Runs fakesnow with four corrections and, if the environment names one, an S3 service.
+"""Runs fakesnow with five corrections and, if the environment names one, an S3 service.
 
 It runs in an environment of its own (requirements.txt), never imported by tests.
 Use: `python launcher.py PORT`; FAKESNOW_S3_ENDPOINT, FAKESNOW_S3_ACCESS_KEY, FAKESNOW_S3_SECRET_KEY
@@ -22,6 +22,8 @@ import fakesnow.server as server
 import fakesnow.transforms.stage as stage
 from fakesnow.cursor import FakeSnowflakeCursor
 from snowflake.connector.errors import ProgrammingError
+from sqlglot import parse_one
+from sqlglot.expressions import Drop, Expr
 from starlette.responses import JSONResponse
 
 without_nulls = arrow.timestamp_to_sf_struct
@@ -45,6 +47,22 @@ def source_urls(source: str, files: Sequence[str]) -> list[str]:
         return [os.path.join(source, file) for file in files]
     urls: list[str] = of_external_stages(source, files)
     return urls
+
+
+def with_drop_database(cursor: FakeSnowflakeCursor, statement: Expr, *values: Any) -> None:
+    """`DROP DATABASE`; without this each database that was ever made slows down what looks into
+    INFORMATION_SCHEMA."""
+    if isinstance(statement, Drop) and statement.args["kind"] == "DATABASE":
+        [database] = statement.args["tables"]
+        name = database.name
+        for table in ("_fs_columns_ext", "_fs_tables_ext"):
+            cursor._duck_conn.execute(
+                f"DELETE FROM _fs_global._fs_information_schema.{table} "
+                "WHERE ext_table_catalog = ?", [name],
+            )  # fmt: skip
+        cursor._duck_conn.execute(f'DETACH "{name}"')
+        statement = parse_one(f"SELECT '{name} successfully dropped.' AS status")
+    with_lock_errors(cursor, statement, *values)
 
 
 def with_lock_errors(cursor: FakeSnowflakeCursor, *statement: Any) -> None:
@@ -90,7 +108,7 @@ def use_s3() -> None:
 if __name__ == "__main__":
     arrow.timestamp_to_sf_struct = with_nulls
     copy_into._source_urls = source_urls
-    FakeSnowflakeCursor._execute = with_lock_errors
+    FakeSnowflakeCursor._execute = with_drop_database
     server.sessions = Sessions()
     server.JSONResponse = Answer
     if "FAKESNOW_S3_ENDPOINT" in os.environ:

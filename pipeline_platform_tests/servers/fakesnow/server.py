@@ -21,7 +21,6 @@ from pipeline_platform_tests.servers.snowflake import (
     ACCOUNT,
     PASSWORD,
     USER,
-    SnowflakeDatabase,
     SnowflakeServer,
     own_snowflake,
 )
@@ -76,9 +75,6 @@ class Fakesnow(SnowflakeServer):
         if self._process is not None:
             self._process.remove()
             self._process = None
-
-    def drop(self, database: SnowflakeDatabase) -> None:
-        """Nothing: fakesnow has no DROP DATABASE, and its memory ends with it."""
 
     def log(self) -> str:
         """The end of its log."""
