@@ -79,9 +79,10 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def pytest_unconfigure() -> None:
-    """At its end Python clears away all that it can see."""
-    gc.unfreeze()
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """At its end Python clears away all that it can see, which takes a worker seconds."""
+    if not hasattr(config, "workerinput"):
+        gc.unfreeze()
 
 
 def _is_long(item: pytest.Item) -> bool:

@@ -3,6 +3,7 @@
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -100,11 +101,15 @@ def run_window(
     restate: bool = False,
     run_id: str | None = None,
     held_wait_seconds: float = 0.0,
+    keep_open: bool = True,
 ) -> ExecutionRow:
-    """What one Dagster run does with a window; raises StepFailedError as the assets see it."""
+    """What one Dagster run does with a window; raises StepFailedError as the assets see it.
+
+    `keep_open`: DuckDB files stay open meanwhile, as they do in a step of Dagster.
+    """
     owner = run_id or uuid.uuid4().hex
     window = pipeline.windows.window_of_key(key)
-    with duckdb_kept_open():  # as in a step of Dagster
+    with duckdb_kept_open() if keep_open else nullcontext():
         for step in steps:
             request = RunRequest(
                 run_id=owner,
