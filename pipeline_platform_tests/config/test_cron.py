@@ -102,7 +102,7 @@ def test_longest_pause(expression: str, pause: timedelta) -> None:
     month=st.sampled_from(["*", "2,3", "nov"]),
     weekday=st.sampled_from(["*", "1-5", "0", "sat,7"]),
 )
-@settings(max_examples=12)
+@settings(max_examples=25)
 def test_longest_pause_is_dagsters(
     minute: str, hour: str, day: str, month: str, weekday: str
 ) -> None:

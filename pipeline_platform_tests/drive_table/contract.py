@@ -14,8 +14,8 @@ from pipeline_platform_tests.drive_table.contract_runs import RunContract
 from pipeline_platform_tests.drive_table.contract_schema import SchemaContract
 
 
-class DriveStoreContract(RecordContract, ClaimContract, RunContract, SchemaContract, QueryContract):
-    """Subclasses give the fixtures `state`, `base_dir` and `raw` (see `examples.Raw`)."""
+class DriveStoreTests:
+    """Subclasses give the fixtures `state` and `base_dir`."""
 
     @pytest.fixture
     def unmigrated(self, state: StateSystem, base_dir: Path) -> DriveStore:
@@ -25,3 +25,9 @@ class DriveStoreContract(RecordContract, ClaimContract, RunContract, SchemaContr
     def store(self, unmigrated: DriveStore) -> DriveStore:
         unmigrated.migrate()
         return unmigrated
+
+
+class DriveStoreContract(
+    DriveStoreTests, RecordContract, ClaimContract, RunContract, SchemaContract, QueryContract
+):
+    """Subclasses give `raw` too (see `examples.Raw`)."""

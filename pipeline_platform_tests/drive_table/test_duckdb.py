@@ -14,7 +14,7 @@ from pipeline_platform.connections.duckdb_kept_open import duckdb_kept_open
 from pipeline_platform.drive_table import build_store
 from pipeline_platform.drive_table.store import DriveStore
 from pipeline_platform.errors import PermanentError, TransientError
-from pipeline_platform_tests.drive_table.contract import DriveStoreContract
+from pipeline_platform_tests.drive_table.contract import DriveStoreContract, DriveStoreTests
 from pipeline_platform_tests.drive_table.examples import Raw, a_record, key_of
 
 STATE = DuckDBState(path="data/state.duckdb", schema="my state")
@@ -41,24 +41,23 @@ class TestDuckDBStore(DriveStoreContract):
         return execute
 
 
-class TestDuckDBFile:
+class TestDuckDBFile(DriveStoreTests):
     """The file is closed after each call."""
 
     @pytest.fixture
-    def unmigrated(self, tmp_path: Path) -> DriveStore:
-        return build_store(STATE, base_dir=tmp_path)
+    def base_dir(self, tmp_path: Path) -> Path:
+        return tmp_path
 
     @pytest.fixture
-    def store(self, unmigrated: DriveStore) -> DriveStore:
-        unmigrated.migrate()
-        return unmigrated
+    def state(self) -> DuckDBState:
+        return STATE
 
-    def test_a_file_that_another_process_holds(self, store: DriveStore, tmp_path: Path) -> None:
+    def test_a_file_that_another_process_holds(self, store: DriveStore, base_dir: Path) -> None:
         hurried = build_store(
-            STATE.model_copy(update={"lock_timeout_seconds": 0.2}), base_dir=tmp_path
+            STATE.model_copy(update={"lock_timeout_seconds": 0.2}), base_dir=base_dir
         )
         code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(1, flush=True); input()"
-        path = tmp_path / "data/state.duckdb"
+        path = base_dir / "data/state.duckdb"
         with subprocess.Popen(
             [sys.executable, "-c", code, str(path)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
